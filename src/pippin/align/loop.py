@@ -1,0 +1,288 @@
+"""The one training loop: the only place with an optimiser. It knows no method; a method fills its slots (:mod:`method`).
+
+    for each round:
+        groups = pipeline(policy, data or prompts)            no gradient
+        batch  = shape(annotate(layout(groups)))              no gradient
+        for each epoch, for each optimiser batch of groups:   loss, step
+        state  = update(state)
+
+Resuming is running again with the same folder: the last checkpoint holds weights, optimiser, state, position and the
+annotations made so far, so that the rest of the run is bit for bit what it would have been.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pippin.align import checkpoint
+from pippin.align.method import Method, State, Training
+from pippin.align.networks import Networks
+from pippin.align.shapes import Batch, Example, collate, denominator, reduce, split
+from pippin.align.sources import Context
+from pippin.core.errors import Diverged, InputError
+from pippin.core.types import digest
+
+Log = Callable[[Mapping[str, float]], None]
+
+
+@dataclass
+class Progress:
+    """Where a run stands; saved with every checkpoint."""
+
+    round: int = 0
+    step: int = 0  # optimiser steps so far, over all rounds
+    step_in_round: int = 0
+    steps_per_round: int = 0
+    best_score: float | None = None
+    best_round: int | None = None
+    state: State = field(default_factory=dict)
+
+
+def train(
+    method: Method,
+    context: Context,
+    networks: Networks,
+    *,
+    folder: Path | None = None,
+    log: Log | None = None,
+    evaluate: Callable[[], float] | None = None,
+) -> Progress:
+    """Run a method to its end on these networks, in place.
+
+    Args:
+        folder: where checkpoints go; None keeps none. A checkpoint found there is resumed.
+        log: receives a line of metrics every ``logging_steps`` steps.
+        evaluate: a score of the current policy on development prompts; higher is better.
+
+    Raises:
+        Diverged: the loss or the gradient is not finite, or the loss is beyond ``max_loss``.
+        InputError: the data leave nothing to train on.
+    """
+    config, training = context.config, context.training
+    progress = Progress(state=context.state)
+    optimiser = _optimiser(method, networks, config, training)
+    keep = checkpoint.Keeper(folder, networks, optimiser)
+    first = keep.copy() if method.restart(config) else {}
+    notes = keep.resume(progress, context)
+    context.state = progress.state
+    rounds = method.rounds(config)
+    started = time.monotonic()
+    while progress.round < rounds:
+        context.round = progress.round
+        if method.restart(config) and progress.step_in_round == 0 and progress.round:
+            keep.restore(first)
+            optimiser.state.clear()
+        counted = copy.copy(context.ledger) if progress.step_in_round else None
+        pool = _prepare(method, context, networks, notes)
+        if counted is not None:  # a round that goes on was already paid for
+            context.ledger = counted
+        notes = None
+        _one_round(method, context, networks, optimiser, pool, progress, keep, log)
+        if method.update is not None:
+            context.state = progress.state = method.update(progress.state, pool.figures, config)
+        progress.round, progress.step_in_round = progress.round + 1, 0
+        due = training.eval_steps and (progress.round % training.eval_steps == 0 or progress.round == rounds)
+        if evaluate is not None and due:
+            score = evaluate()
+            if log is not None:
+                log({"step": progress.step, "round": progress.round, "eval/score": score})
+            if progress.best_score is None or score > progress.best_score:
+                progress.best_score, progress.best_round = score, progress.round
+                keep.remember_best()
+        keep.save(progress, context, None, every=training.save_steps)
+        if 0 <= training.max_steps <= progress.step:
+            break
+    if training.load_best_model_at_end and progress.best_score is not None:
+        keep.restore_best()
+    context.ledger.add(wall_clock=time.monotonic() - started)
+    return progress
+
+
+class Pool:
+    """The examples of one round. Annotations are written on them when they are first needed, and kept."""
+
+    def __init__(self, batch: Batch, lazy: tuple[str, ...]) -> None:
+        self.batch, self.lazy, self.figures = batch, lazy, dict[str, float]()
+        self.examples = list(batch.examples)
+        self.rows_of: dict[int, list[int]] = defaultdict(list)
+        for i, example in enumerate(self.examples):
+            self.rows_of[example.group].append(i)
+        self.pairs_of: dict[int, list[int]] = defaultdict(list)
+        for k, (i, _) in enumerate(batch.pairs):
+            self.pairs_of[self.examples[i].group].append(k)
+        self.groups = list(self.rows_of)
+
+    def take(self, groups: list[int]) -> tuple[Batch, list[int]]:
+        """The sub-batch of these groups with its pairs renumbered, and its row numbers in the pool."""
+        rows = [i for g in groups for i in self.rows_of[g]]
+        place = {row: k for k, row in enumerate(rows)}
+        pairs = [k for g in groups for k in self.pairs_of[g]]
+        index = np.array([[place[i], place[j]] for i, j in self.batch.pairs[pairs]], dtype=np.int64).reshape(-1, 2)
+        examples = tuple(self.examples[i] for i in rows)
+        return Batch(examples, index, self.batch.p[pairs], self.batch.weight[pairs]), rows
+
+    def annotate(self, rows: list[int], networks: Networks, names: tuple[str, ...]) -> None:
+        """Write the missing annotations of these rows, computed on them as one micro-batch."""
+        for name in names:
+            if all(name in self.examples[i].token for i in rows):
+                continue
+            tensors = collate(Batch(tuple(_bare(self.examples[i]) for i in rows)), networks.policy.chat.pad_id)
+            values = networks.note(tensors, name).numpy()
+            mask = tensors.mask_N_T.numpy()
+            for k, i in enumerate(rows):
+                self.examples[i] = self.examples[i].with_tokens(**{name: values[k][mask[k]].astype(np.float64)})
+
+
+def _bare(example: Example) -> Example:
+    return Example(example.ids, example.mask, example.group)
+
+
+def _prepare(method: Method, context: Context, networks: Networks, notes: checkpoint.Notes | None) -> Pool:
+    """Groups of this round, laid out, annotated and shaped."""
+    groups: list[Any] = []
+    for transform in method.pipeline:
+        groups = transform(context, groups)
+    assert method.layout is not None
+    batch = method.layout(groups, context.config, context)
+    if not batch.examples:
+        raise InputError("nothing to train on: the data left no example", mend="Check the data and max_length")
+    names = method.annotate(context.config)
+    pool = Pool(batch, names if method.shape is None else ())
+    if notes is not None:
+        pool.examples = notes.apply(pool.examples)
+    if method.shape is not None:
+        order = sorted(range(len(pool.examples)), key=lambda i: len(pool.examples[i].ids))
+        for start in range(0, len(order), 64):
+            pool.annotate(order[start : start + 64], networks, names)
+        shaped = method.shape(Batch(tuple(pool.examples), batch.pairs, batch.p, batch.weight), context.config, context.state)
+        pool = Pool(shaped, ())
+    pool.figures.update(context.state.pop("figures", {}))
+    return pool
+
+
+def _one_round(
+    method: Method,
+    context: Context,
+    networks: Networks,
+    optimiser: torch.optim.Optimizer,
+    pool: Pool,
+    progress: Progress,
+    keep: checkpoint.Keeper,
+    log: Log | None,
+) -> None:
+    """Every optimiser step of one round that is not yet done."""
+    config, training = context.config, context.training
+    size = training.per_device_train_batch_size * training.gradient_accumulation_steps
+    per_epoch = math.ceil(len(pool.groups) / size)
+    progress.steps_per_round = progress.steps_per_round or per_epoch * training.num_train_epochs
+    total = progress.steps_per_round * (method.rounds(config) if method.shape is not None else 1)
+    if training.max_steps >= 0:
+        total = min(total, training.max_steps)
+    window: dict[str, list[torch.Tensor]] = defaultdict(list)
+    terms = [t for t in method.terms if t.active(config)]
+    for position in range(progress.step_in_round, per_epoch * training.num_train_epochs):
+        if 0 <= training.max_steps <= progress.step:
+            return
+        epoch, index = divmod(position, per_epoch)
+        shuffled = np.random.default_rng(int(digest([context.seed, "order", progress.round, epoch]), 16)).permutation(
+            len(pool.groups)
+        )
+        groups = [pool.groups[i] for i in shuffled[index * size : (index + 1) * size]]
+        whole, _ = pool.take(groups)
+        over = {t.name: denominator(whole, t.reduction) for t in terms}
+        moment = progress.step if method.shape is not None else position
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * _schedule(moment, total, training)
+        optimiser.zero_grad(set_to_none=True)
+        loss_sum = 0.0
+        for start in range(0, len(groups), training.per_device_train_batch_size):
+            part = groups[start : start + training.per_device_train_batch_size]
+            pool.annotate(pool.take(part)[1], networks, pool.lazy)
+            micro, _ = pool.take(part)
+            tensors = collate(micro, networks.policy.chat.pad_id)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.bf16):
+                outputs = networks.say(tensors, frozenset().union(*(t.needs for t in terms)))
+            loss = torch.zeros(())
+            for term in terms:
+                unreduced, metrics = term.loss(outputs, tensors, config)
+                if over[term.name] > 0:
+                    loss = loss + term.weight(config) * reduce(unreduced, tensors, term.reduction, over[term.name])
+                for name, values in metrics.items():
+                    window[name].append(values.detach().flatten())
+            if loss.requires_grad:
+                loss.backward()
+            loss_sum += loss.item()
+            context.ledger.add(gradient_tokens=int(tensors.attention_N_T.sum()))
+        norm = _clip(optimiser, training.max_grad_norm)
+        _check(loss_sum, norm, training, progress.step)
+        optimiser.step()
+        progress.step += 1
+        progress.step_in_round = position + 1
+        context.ledger.add(steps=1)
+        window["loss"].append(torch.tensor([loss_sum]))
+        window["grad_norm"].append(torch.tensor([norm]))
+        if log is not None and (progress.step % max(1, training.logging_steps) == 0 or progress.step == 1):
+            line = {name: torch.cat(values).mean().item() for name, values in window.items()}
+            lr = optimiser.param_groups[0]["lr"]
+            log({"step": progress.step, "round": progress.round, **line, **pool.figures, "learning_rate": lr})
+            window.clear()
+        if method.shape is None and method.rounds(config) == 1:
+            keep.save(progress, context, pool.examples if pool.lazy else None, every=training.save_steps)
+
+
+def _optimiser(method: Method, networks: Networks, config: Any, training: Training) -> torch.optim.Optimizer:
+    """AdamW with one group per trained network; a network may have a learning rate of its own (``critic_learning_rate``)."""
+    groups = []
+    for name, module in networks.trained().items():
+        peak = getattr(config, f"{name}_learning_rate", None) or training.learning_rate
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        groups.append({"params": parameters, "lr": peak, "peak": peak, "name": name})
+    return torch.optim.AdamW(
+        groups,
+        betas=(training.adam_beta1, training.adam_beta2),
+        eps=training.adam_epsilon,
+        weight_decay=training.weight_decay,
+    )
+
+
+def _schedule(step: int, total: int, training: Training) -> float:
+    """Factor on the peak learning rate at this step: linear warm-up, then the stated decay to zero at ``total``."""
+    warm = math.ceil(training.warmup_ratio * total)
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    if training.lr_scheduler_type == "constant":
+        return 1.0
+    done = min(1.0, (step - warm) / max(1, total - warm))
+    return 1.0 - done if training.lr_scheduler_type == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _clip(optimiser: torch.optim.Optimizer, limit: float) -> float:
+    """Clip each network's gradient by its own norm; the largest norm before clipping."""
+    norms = [
+        torch.nn.utils.clip_grad_norm_(g["params"], limit if limit > 0 else math.inf).item()
+        for g in optimiser.param_groups
+    ]
+    return max(norms, default=0.0)
+
+
+def _check(loss: float, norm: float, training: Training, step: int) -> None:
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        what = "loss" if not math.isfinite(loss) else "gradient"
+        raise Diverged(
+            f"the {what} is not finite at step {step + 1} (loss {loss}, gradient norm {norm}). "
+            "Lower learning_rate, or set max_grad_norm; the last checkpoint is kept"
+        )
+    if abs(loss) > training.max_loss:
+        raise Diverged(
+            f"the loss {loss:.4g} at step {step + 1} is beyond max_loss {training.max_loss:g}. Lower learning_rate"
+        )

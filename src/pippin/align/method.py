@@ -1,0 +1,110 @@
+"""The slots that a method fills. A method is data: functions in slots, no inheritance, no optimiser, no ``backward``.
+
+========== ==========================================================================================================
+slot       what it holds
+========== ==========================================================================================================
+parts      the networks it needs beside the policy: ``reference`` (frozen), ``critic`` (trained), ``head`` (on the policy)
+pipeline   group transforms, in order: read, sample, score, select ... (no gradient)
+layout     groups into examples and index tensors
+annotate   what is written on each example before training: ``logp_ref``, ``logp_old``, ``values_old``
+shape      batch-level step over the whole rollout, after annotation: rewards, advantages, whitening
+terms      the loss: a weighted sum of pure functions, each with a named reduction
+update     state carried from round to round: controllers, bags, normalisation
+========== ==========================================================================================================
+
+Where a method has a ``shape`` step all annotations are computed for the whole rollout; otherwise each is computed on the
+micro-batch that first needs it and kept, so that a policy that equals its reference gives exactly the loss at equality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pippin.core.config import setting
+
+if TYPE_CHECKING:
+    import torch
+
+    from pippin.align.shapes import Batch, Tensors
+    from pippin.align.sources import Context, LoopGroup
+
+Reduction = Literal["token", "seq_sum", "seq_mean", "pair_mean", "group_mean"]
+State = dict[str, Any]  # plain JSON values: saved with every checkpoint
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the networks said about one micro-batch. Absent where no term needs it."""
+
+    logp_N_T: torch.Tensor | None = None
+    entropy_N_T: torch.Tensor | None = None
+    values_N_T: torch.Tensor | None = None
+    scores_N: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Term:
+    """One summand of the loss.
+
+    ``loss(outputs, batch, config)`` returns unreduced losses and metrics. Their shape follows the reduction: ``[N, T]``
+    for ``token``, ``seq_sum`` and ``seq_mean``; ``[P]`` for ``pair_mean`` and ``group_mean``. The loop divides by the
+    denominator of the whole optimiser batch, so that gradient accumulation cannot change the result.
+    """
+
+    name: str
+    loss: Callable[[Outputs, Tensors, Any], tuple[torch.Tensor, Mapping[str, torch.Tensor]]]
+    reduction: Reduction
+    needs: frozenset[str] = frozenset({"logps"})  # of logps, entropy, values, scores
+    weight: Callable[[Any], float] = lambda config: 1.0
+    active: Callable[[Any], bool] = lambda config: True
+    stream: str = "main"  # "main": the method's examples; another name: that data stream, its own batch every step
+
+
+@dataclass(frozen=True)
+class Method:
+    """One alignment method. The module's docstring gives the summary and the paper."""
+
+    config: type
+    reads: Literal["demonstrations", "preferences", "prompts"]
+    layout: Callable[[Sequence[LoopGroup], Any, Context], Batch] | None
+    terms: tuple[Term, ...] = ()
+    pipeline: tuple[Callable[[Context, list[LoopGroup]], list[LoopGroup]], ...] = ()
+    parts: Callable[[Any], frozenset[str]] = lambda config: frozenset()
+    annotate: Callable[[Any], tuple[str, ...]] = lambda config: ()
+    shape: Callable[[Batch, Any, State], Batch] | None = None
+    update: Callable[[State, Mapping[str, float], Any], State] | None = None
+    rounds: Callable[[Any], int] = lambda config: 1
+    restart: Callable[[Any], bool] = lambda config: False  # each round starts again from the first weights
+    decoding: Callable[[Any, State], Mapping[str, Any]] = lambda config, state: {}  # what the recipe gains
+    choose: Callable[[Context, Any], State] | None = None  # nothing to train: settings read off development prompts
+    artefact: Literal["policy", "reward"] = "policy"
+    score: Literal["sum", "mean", "none"] = "none"  # which log-probability of a sequence the loss is about
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # the method's own defaults for Training
+
+
+@dataclass(frozen=True)
+class Training:
+    """What every run of the loop shares; names are those of ``transformers.TrainingArguments`` and TRL."""
+
+    learning_rate: float = setting(1e-6, "peak learning rate of the policy")
+    num_train_epochs: int = setting(1, "passes over the examples of a round")
+    max_steps: int = setting(-1, "stop after this many optimiser steps; -1: no limit")
+    per_device_train_batch_size: int = setting(8, "groups (prompts with their responses) per micro-batch")
+    gradient_accumulation_steps: int = setting(1, "micro-batches per optimiser step; cannot change the result")
+    max_length: int = setting(1024, "prompt and response, in tokens; longer ones are cut on the right")
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = setting("linear", "after warm-up, down to zero")
+    warmup_ratio: float = setting(0.0, "share of the steps that warm up linearly")
+    max_grad_norm: float = setting(1.0, "gradient norm is clipped to this; 0: not clipped")
+    weight_decay: float = setting(0.0, "decoupled weight decay of AdamW")
+    adam_beta1: float = setting(0.9, "AdamW")
+    adam_beta2: float = setting(0.999, "AdamW")
+    adam_epsilon: float = setting(1e-8, "AdamW")
+    bf16: bool = setting(False, "autocast to bfloat16; sums and softmax stay in float32")
+    seed: int = setting(0, "fixes data order and every draw")
+    logging_steps: int = setting(10, "a line of metrics every so many steps")
+    save_steps: int = setting(0, "a checkpoint every so many steps (rounds where the method samples); 0: none")
+    eval_steps: int = setting(0, "score the development prompts every so many rounds; 0: never")
+    load_best_model_at_end: bool = setting(False, "keep the weights with the best development score")
+    max_loss: float = setting(1e4, "a loss beyond this stops the run as diverged")

@@ -1,0 +1,288 @@
+"""The entry: names and files in, a saved policy (or reward model) out, with all that a figure needs to be traced back.
+
+A run's folder is a model folder that ``transformers`` loads, with ``pippin_run.json`` (manifest, ledger, state, closing
+metrics) and ``metrics.jsonl`` (one line per logging step) beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pippin.align import loop, networks, sources
+from pippin.align.method import Method, State, Training
+from pippin.core import catalog, config
+from pippin.core.errors import InputError, UnknownName
+from pippin.core.run import Ledger, data_digest, environment, peak_memory, write_json
+from pippin.core.types import Group, Prompt, Response, assistant, canonical, to_row
+from pippin.feedback.collapse import Rule, collapse
+from pippin.judge.resolve import resolve
+from pippin.lm.chat import Chat
+from pippin.lm.hf import load_policy
+from pippin.lm.policy import Policy
+from pippin.lm.reward import Gauge, RewardModel, load_reward
+
+FILE = "pippin_run.json"
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A method's own Config and the Training that every method shares, told apart by field names."""
+
+    training: Training
+    own: Any
+
+    @classmethod
+    def of(cls, name: str, method: Method, values: Mapping[str, Any], *, where: str = "") -> Settings:
+        """From one flat mapping; the method's defaults stand between Training's and what is given.
+
+        Raises:
+            InputError: a value has the wrong type.
+            UnknownName: a key is neither the method's nor Training's; names the nearest.
+        """
+        shared = {f.name for f in fields(Training)}
+        own = {f.name for f in fields(method.config)}
+        for key in values:
+            if key not in shared | own:
+                raise UnknownName(f"setting of {name}", key, shared | own, where=where)
+        merged = {**method.defaults, **values}
+        return cls(
+            config.build(Training, {k: v for k, v in merged.items() if k in shared}, where=where),
+            config.build(method.config, {k: v for k, v in merged.items() if k in own}, where=where),
+        )
+
+    def flat(self, name: str) -> Json:
+        """As manifest entries: what the method owns under ``method.NAME.``, what all arms share under its own name."""
+        shared = dataclasses.asdict(self.training)
+        entries = {
+            "truncation": f"keep start, {shared.pop('max_length')} tokens",
+            "precision": "bfloat16" if shared.pop("bf16") else "float32",
+            "seed": shared.pop("seed"),
+        }
+        for key in ("logging_steps", "save_steps", "max_loss"):
+            shared.pop(key)  # change no weight
+        own = {**shared, **dataclasses.asdict(self.own)}
+        return entries | {f"method.{name}.{key}": value for key, value in own.items()}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: where it lies, what made it, what it cost."""
+
+    folder: Path
+    manifest: Json
+    ledger: Ledger
+    state: State
+    metrics: Json
+
+
+def align(
+    name: str,
+    settings: Mapping[str, Any],
+    *,
+    model: str,
+    out: Path,
+    data: Sequence[Group] = (),
+    prompts: Sequence[Prompt] = (),
+    reward: str | None = None,
+    development: Sequence[Prompt] = (),
+    judge: str | None = None,
+    template: str | None = None,
+    rule: Rule | None = None,
+    report: Callable[[Mapping[str, float]], None] | None = None,
+) -> Run:
+    """Train (or choose) a policy by a method and save it in ``out``.
+
+    Args:
+        name: the method, as in ``pippin list methods``.
+        settings: the method's and the loop's settings in one flat mapping.
+        model: the policy to start from, as in ``pippin respond``.
+        data: demonstrations, or groups with judgements, as the method reads.
+        prompts: what a method that samples draws from.
+        reward: a judge that scores, for methods that need one.
+        development: prompts for choosing settings or checkpoints, scored by ``judge``.
+        template: a file with a chat template to use in place of the model's own.
+        rule: how judgements become preferences; the default drops ties.
+        report: receives each line of metrics, for a progress bar.
+
+    Raises:
+        UnknownName, InputError: as :class:`Settings`, or the inputs do not fit the method.
+        Diverged: training left the numbers.
+    """
+    method: Method = catalog.load("methods", name)
+    chosen = Settings.of(name, method, settings)
+    policy = with_template(load_policy(model), template)
+    context = sources.Context(
+        policy=policy,
+        config=chosen.own,
+        training=chosen.training,
+        seed=chosen.training.seed,
+        data=data,
+        prompts=prompts,
+        development=development,
+        scorer=scorer(reward) if reward else None,
+        evaluate=scorer(judge) if judge else None,
+    )
+    _require(method, name, context)
+    rule = Rule() if rule is None else rule
+    if method.reads == "preferences":
+        context.preferences = [collapse(g.judgements, g.responses, rule).preferences for g in data]
+    manifest = {
+        "method": name,
+        "model": model,
+        "base.weights": policy.weights_digest,
+        "base.tokenizer": policy.chat.tokenizer_hash,
+        "base.template": policy.chat.template_hash,
+        "data": data_digest([to_row(g) for g in data]) if data else None,
+        "prompts.train": data_digest([p.id for p in prompts]) if prompts else None,
+        "prompts.dev": data_digest([p.id for p in development]) if development else None,
+        "masking": "response only",
+        "collapse": canonical(dataclasses.asdict(rule)) if method.reads == "preferences" else None,
+        "reward": reward,
+        "judge.dev": judge,
+        **chosen.flat(name),
+        **{f"library.{k}": v for k, v in environment().items()},
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    metrics: Json = {}
+    if method.choose is not None:
+        context.state = method.choose(context, chosen.own)
+        nets = networks.Networks(policy)
+    else:
+        nets, metrics = _train(method, context, chosen, reward, out, report)
+    context.ledger.wall_clock = time.monotonic() - started
+    context.ledger.peak_memory = peak_memory()
+    recipe = dict(method.decoding(chosen.own, context.state))
+    context.ledger.inference_multiplier = recipe.get("n", 1)
+    if method.artefact == "reward":
+        _reward(nets, chosen.own, context, data, model).save(out)
+    else:
+        if recipe:
+            policy.decoding = dataclasses.replace(policy.decoding, reranker=reward or "", **recipe)
+        policy.save(out)
+    state = {k: v for k, v in context.state.items() if k != "bag"}
+    write_json(
+        out / FILE,
+        {"manifest": manifest, "ledger": context.ledger.to_row(), "state": state, "metrics": metrics},
+    )
+    return Run(out, manifest, context.ledger, state, metrics)
+
+
+def load_run(folder: Path) -> Json:
+    """What ``pippin_run.json`` of a run's folder says."""
+    return json.loads((folder / FILE).read_text())
+
+
+def _train(
+    method: Method,
+    context: sources.Context,
+    chosen: Settings,
+    reward: str | None,
+    out: Path,
+    report: Callable[[Mapping[str, float]], None] | None,
+) -> tuple[networks.Networks, Json]:
+    parts = method.parts(chosen.own)
+    start = load_reward(reward[3:]) if "critic" in parts and reward and reward.startswith("rm/") else None
+    nets = networks.build(
+        context.policy, parts, reward=start, kind=getattr(chosen.own, "head", "last"), seed=context.seed
+    )
+    lines: list[Mapping[str, float]] = []
+    with (out / "metrics.jsonl").open("a", encoding="utf-8") as file:
+
+        def log(line: Mapping[str, float]) -> None:
+            lines.append(line)
+            file.write(json.dumps({k: round(v, 8) for k, v in line.items()}) + "\n")
+            file.flush()
+            if report is not None:
+                report(line)
+
+        progress = loop.train(
+            method,
+            context,
+            nets,
+            folder=out if chosen.training.save_steps else None,
+            log=log,
+            evaluate=lambda: develop(context) if context.evaluate else None,
+        )
+    closing = dict(lines[-1]) if lines else {}
+    first = dict(lines[0]) if lines else {}
+    chosen_round = {} if progress.best_round is None else {"best_round": progress.best_round, "best_score": progress.best_score}
+    return nets, {"first": first, "last": closing, **chosen_round}
+
+
+def develop(context: sources.Context) -> float:
+    """Mean development score of one draw a prompt from the current policy at temperature 1."""
+    chat = context.policy.chat
+    groups = [sources.LoopGroup(p, chat.prompt_ids(p.messages)) for p in context.development]
+    counted, context.ledger = context.ledger, Ledger()  # what choosing costs is not training
+    limit = context.config.max_completion_length
+    groups = sources.sample(context, groups, 1, limit, purpose="develop")
+    context.ledger = counted
+    assert context.evaluate is not None
+    return float(np.mean(context.evaluate([g.prompt for g in groups], [g.texts[0] for g in groups])))
+
+
+def scorer(spec: str) -> sources.Scorer:
+    """A judge as a function from prompts and texts to numbers, for use inside the loop."""
+    judging = resolve(spec)
+
+    def score(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
+        rows = [(p, Response(p.id, assistant(t), sample=k)) for k, (p, t) in enumerate(zip(prompts, texts, strict=True))]
+        values = [s.value for s in judging.score(rows)]
+        missing = sum(v is None for v in values)
+        if missing:
+            raise InputError(
+                f"{spec} gave no score for {missing} of {len(values)} responses",
+                mend="Training cannot go on without them; run again to retry",
+            )
+        return [float(v) for v in values if v is not None]
+
+    return score
+
+
+def with_template(policy: Policy, template: str | None) -> Policy:
+    """The policy with the chat template of a file in place of its own.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if template:
+        place = Path(template).expanduser()
+        if not place.is_file():
+            raise InputError("no such chat template", where=template, expected="a Jinja file")
+        policy.chat = Chat(policy.chat.tokenizer, place.read_text(encoding="utf-8"))
+    return policy
+
+
+def _require(method: Method, name: str, context: sources.Context) -> None:
+    if method.reads in ("demonstrations", "preferences") and not context.data:
+        raise InputError(f"{name} reads {method.reads}, and there are none", mend="Give --data FILE")
+    if method.reads == "preferences" and not any(g.judgements for g in context.data):
+        raise InputError(
+            f"{name} reads preferences, and no row has a judgement",
+            mend="Give rows with prompt, chosen and rejected, or label the responses first: pippin judge",
+        )
+    if method.reads == "prompts" and not (context.prompts or method.choose):
+        raise InputError(f"{name} samples, and there are no prompts", mend="Give --prompts FILE")
+    if method.reads == "prompts" and context.scorer is None:
+        raise InputError(f"{name} needs a reward", mend="Give --reward rm/PATH or another judge that scores")
+
+
+def _reward(
+    nets: networks.Networks, own: Any, context: sources.Context, data: Sequence[Group], model: str
+) -> RewardModel:
+    """The trained reward model with its gauge: mean 0, standard deviation 1 over (at most 512 of) its training responses."""
+    raw = RewardModel(own.head, context.policy, head=nets.head, reference=nets.reference, beta=own.beta)
+    rows = [(g.prompt.messages, r.text) for g in data for r in g.responses][:512]
+    values = np.array(raw.raw([p for p, _ in rows], [t for _, t in rows]))
+    raw.gauge = Gauge(float(values.mean()), float(values.std()) or 1.0, len(values), data[0].responses[0].by or model)
+    return raw

@@ -1,0 +1,200 @@
+"""Groups into examples: token rows, index tensors, and the batch-level arithmetic of rewards and advantages. Pure.
+
+An :class:`Example` is one sequence (prompt and response) with what was written on its response tokens; a :class:`Batch`
+is many of them with the pairs that relate them; :class:`Tensors` is a padded batch as the losses see it. Groups are
+never split: :func:`split` cuts between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from pippin.lm.forward import pad
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One sequence. ``mask`` is 1 exactly on the response tokens; ``token`` arrays are aligned to those tokens."""
+
+    ids: Sequence[int]
+    mask: Sequence[int]
+    group: int
+    token: Arrays = field(default_factory=dict)
+    value: Mapping[str, float] = field(default_factory=dict)
+    weight: float = 1.0
+
+    @property
+    def length(self) -> int:
+        """Response tokens."""
+        return sum(self.mask)
+
+    def with_tokens(self, **arrays: np.ndarray) -> Example:
+        return replace(self, token={**self.token, **arrays})
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples, in order of their groups, and pairs (i better than j with probability p, weight w) of row numbers."""
+
+    examples: tuple[Example, ...]
+    pairs: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
+    p: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    weight: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def groups(self) -> list[int]:
+        """Group numbers in order of appearance."""
+        return list(dict.fromkeys(e.group for e in self.examples))
+
+    def take(self, groups: Sequence[int]) -> Batch:
+        """The sub-batch of these groups, in the order given, with its pairs renumbered."""
+        rows_of: dict[int, list[int]] = {}
+        for i, example in enumerate(self.examples):
+            rows_of.setdefault(example.group, []).append(i)
+        rows = [i for g in groups for i in rows_of[g]]
+        return self.rows(rows)
+
+    def rows(self, rows: Sequence[int]) -> Batch:
+        """The sub-batch of these rows; a pair is kept where both of its rows are."""
+        place = np.full(len(self.examples), -1, dtype=np.int64)
+        place[list(rows)] = np.arange(len(rows))
+        pairs = place[self.pairs]
+        keep = (pairs >= 0).all(axis=1) if len(pairs) else np.zeros(0, dtype=bool)
+        return Batch(tuple(self.examples[i] for i in rows), pairs[keep], self.p[keep], self.weight[keep])
+
+
+def join(batches: Sequence[Batch]) -> Batch:
+    """Several batches as one, groups and pairs renumbered."""
+    examples: list[Example] = []
+    pairs, p, weight = [], [], []
+    next_group = 0
+    for batch in batches:
+        number = {g: next_group + k for k, g in enumerate(batch.groups)}
+        next_group += len(number)
+        pairs.append(batch.pairs + len(examples))
+        p.append(batch.p)
+        weight.append(batch.weight)
+        examples += [replace(e, group=number[e.group]) for e in batch.examples]
+    return Batch(tuple(examples), np.concatenate(pairs), np.concatenate(p), np.concatenate(weight))
+
+
+def split(batch: Batch, groups_per_part: int) -> list[Batch]:
+    """Cut a batch between groups."""
+    groups = batch.groups
+    return [batch.take(groups[i : i + groups_per_part]) for i in range(0, len(groups), groups_per_part)]
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """A padded batch. Token arrays stand at the columns of their tokens and are zero elsewhere."""
+
+    ids_N_T: torch.Tensor
+    attention_N_T: torch.Tensor
+    mask_N_T: torch.Tensor
+    pairs_P_2: torch.Tensor
+    p_P: torch.Tensor
+    weight_P: torch.Tensor
+    weight_N: torch.Tensor
+    group_P: torch.Tensor  # position of each pair's group among the groups of this batch
+    token: Mapping[str, torch.Tensor]
+    value: Mapping[str, torch.Tensor]
+
+
+def collate(batch: Batch, pad_id: int) -> Tensors:
+    """Pad a batch on the right and put its arrays beside it."""
+    ids, attention = pad([e.ids for e in batch.examples], pad_id)
+    mask, _ = pad([e.mask for e in batch.examples], 0)
+    mask = mask.bool()
+    names = set().union(*(e.token for e in batch.examples))
+    token = {}
+    for name in sorted(names):
+        column = torch.zeros(ids.shape, dtype=torch.float32)
+        column[mask] = torch.from_numpy(
+            np.concatenate([np.asarray(e.token[name], dtype=np.float32) for e in batch.examples])
+        )
+        token[name] = column
+    values = set().union(*(e.value for e in batch.examples))
+    place = {g: k for k, g in enumerate(batch.groups)}
+    return Tensors(
+        ids,
+        attention,
+        mask,
+        torch.from_numpy(batch.pairs),
+        torch.from_numpy(np.asarray(batch.p, dtype=np.float32)),
+        torch.from_numpy(np.asarray(batch.weight, dtype=np.float32)),
+        torch.tensor([e.weight for e in batch.examples], dtype=torch.float32),
+        torch.tensor([place[batch.examples[i].group] for i in batch.pairs[:, 0]], dtype=torch.long),
+        token,
+        {v: torch.tensor([e.value[v] for e in batch.examples], dtype=torch.float32) for v in sorted(values)},
+    )
+
+
+def denominator(batch: Batch, reduction: str) -> float:
+    """What a reduction divides by, over a whole optimiser batch (all micro-batches).
+
+    ``token``: weighted response tokens; ``seq_sum`` and ``seq_mean``: weighted rows; ``pair_mean``: weighted pairs;
+    ``group_mean``: groups that have a pair.
+    """
+    if reduction == "token":
+        return float(sum(e.weight * e.length for e in batch.examples))
+    if reduction in ("seq_sum", "seq_mean"):
+        return float(sum(e.weight for e in batch.examples))
+    if reduction == "pair_mean":
+        return float(batch.weight.sum())
+    return float(len({batch.examples[i].group for i in batch.pairs[:, 0]}))
+
+
+def reduce(loss: torch.Tensor, tensors: Tensors, reduction: str, over: float) -> torch.Tensor:
+    """The part of a reduced loss that this micro-batch contributes; ``over`` is the optimiser batch's denominator."""
+    if reduction == "token":
+        return (loss * tensors.mask_N_T * tensors.weight_N[:, None]).sum() / over
+    if reduction == "seq_sum":
+        return ((loss * tensors.mask_N_T).sum(-1) * tensors.weight_N).sum() / over
+    if reduction == "seq_mean":
+        lengths = tensors.mask_N_T.sum(-1).clamp(min=1)
+        return ((loss * tensors.mask_N_T).sum(-1) / lengths * tensors.weight_N).sum() / over
+    if reduction == "pair_mean":
+        return (loss * tensors.weight_P).sum() / over
+    groups = int(tensors.group_P.max()) + 1 if len(tensors.group_P) else 0
+    total = torch.zeros(groups).index_add(0, tensors.group_P, loss * tensors.weight_P)
+    weight = torch.zeros(groups).index_add(0, tensors.group_P, tensors.weight_P)
+    return (total / weight.clamp(min=1e-12)).sum() / over
+
+
+def kl_rewards(logp_old: np.ndarray, logp_ref: np.ndarray, score: float, kl_coef: float) -> np.ndarray:
+    """Per-token rewards ``[T]``: -β (lp_old - lp_ref), and the score on the last response token (Ziegler et al. 2019)."""
+    rewards = -kl_coef * (logp_old - logp_ref)
+    rewards[-1] += score
+    return rewards
+
+
+def gae(rewards: np.ndarray, values: np.ndarray, gamma: float, lam: float) -> tuple[np.ndarray, np.ndarray]:
+    """Generalised advantage estimation over one response: advantages and returns, each ``[T]``; V after the end is 0.
+
+    δ_t = r_t + γ V_{t+1} - V_t;  A_t = δ_t + γλ A_{t+1};  R_t = A_t + V_t  (Schulman et al. 2016, eq. 16).
+    """
+    advantages = np.zeros_like(rewards)
+    last = 0.0
+    for t in range(len(rewards) - 1, -1, -1):
+        following = values[t + 1] if t + 1 < len(values) else 0.0
+        last = rewards[t] + gamma * following - values[t] + gamma * lam * last
+        advantages[t] = last
+    return advantages, advantages + values
+
+
+def whiten(arrays: Sequence[np.ndarray], *, shift: bool = True, bessel: bool = True) -> list[np.ndarray]:
+    """(A - mean) / sqrt(var + 1e-8) over all response tokens of a rollout; without ``shift`` the mean is added back.
+
+    ``bessel``: TRL's variance; False: OpenAI's biased one.
+    """
+    flat = np.concatenate(arrays)
+    if len(flat) < 2:
+        return list(arrays)
+    mean, scale = flat.mean(), 1 / np.sqrt(flat.var(ddof=int(bessel)) + 1e-8)
+    return [(a - mean) * scale + (0.0 if shift else mean) for a in arrays]

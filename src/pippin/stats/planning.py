@@ -1,0 +1,121 @@
+"""How many prompts are needed, what a given number can show, and several comparisons at once.
+
+Source: J. Cohen, "Statistical power analysis for the behavioral sciences" (1988), chapter 2; S. Holm, "A simple
+sequentially rejective multiple test procedure" (1979).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import optimize
+from scipy import stats as distributions
+
+from pippin.core.errors import InputError
+from pippin.core.types import Estimate
+from pippin.stats.resampling import Floats, numbers
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Holm's adjusted p-values: comparing each with alpha bounds the family-wise error, whatever the dependence.
+
+    Args:
+        p_values: shape (M,), each in [0, 1]; none may be missing, since a comparison that failed still was one.
+
+    Returns:
+        Adjusted p-values, shape (M,), in the order given.
+
+    Raises:
+        InputError: a p-value is missing or out of range.
+
+    Source: Holm (1979).
+    """
+    p_M = numbers(p_values, "p_values")
+    if not ((p_M >= 0) & (p_M <= 1)).all():
+        raise InputError("not a p-value", where="p_values", found=p_M.tolist(), expected="0 <= p <= 1")
+    order = np.argsort(p_M, kind="stable")
+    steps = (len(p_M) - np.arange(len(p_M))) * p_M[order]
+    adjusted_M = np.empty(len(p_M))
+    adjusted_M[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted_M
+
+
+def minimum_detectable_effect(sd: float, n: int, *, power: float = 0.8, alpha: float = 0.05) -> float:
+    """The smallest mean difference that a two-sided paired t-test on ``n`` prompts finds with this power.
+
+    Args:
+        sd: standard deviation of a prompt's difference (a scalar; :func:`cluster_sd` reads it from an Estimate).
+        n: number of prompts (clusters), not of rows.
+        power: probability of a significant result.
+        alpha: two-sided level of the test; divide it by the number of comparisons before you plan for several.
+
+    Raises:
+        InputError: fewer than two prompts, or an argument out of range.
+
+    Source: Cohen (1988), chapter 2, with the noncentral t distribution instead of his tables.
+    """
+    _check(sd, power, alpha)
+    if n < 2:
+        raise InputError("too few prompts", where="n", found=n, expected="2 or more")
+    top = 1.0
+    while _power(top, n, alpha) < power:
+        top *= 2
+    return sd * float(optimize.root_scalar(lambda d: _power(d, n, alpha) - power, bracket=(0.0, top), xtol=1e-12).root)
+
+
+def sample_size(effect: float, sd: float, *, power: float = 0.8, alpha: float = 0.05) -> int:
+    """The number of prompts (clusters) with which a two-sided paired t-test finds ``effect`` with this power.
+
+    Args:
+        effect: mean difference to be found (a scalar), in the unit of ``sd``.
+        sd: standard deviation of a prompt's difference.
+        power: probability of a significant result.
+        alpha: two-sided level of the test.
+
+    Raises:
+        InputError: the effect is zero, or an argument is out of range.
+
+    Source: Cohen (1988), chapter 2, with the noncentral t distribution.
+    """
+    _check(sd, power, alpha)
+    if not math.isfinite(effect) or effect == 0:
+        raise InputError("no effect to find", where="effect", found=effect, expected="a number other than 0")
+    size = abs(effect) / sd
+    low, high = 1, 2
+    while _power(size, high, alpha) < power:
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _power(size, middle, alpha) < power else (low, middle)
+    return high
+
+
+def cluster_sd(estimate: Estimate) -> float:
+    """The deviation per cluster that an interval implies (a scalar): half-width / z times the root of clusters.
+
+    Source: the width of a normal interval; good to a few percent with 30 clusters or more, too large with fewer.
+
+    Raises:
+        InputError: the interval has no width, so that it tells no deviation.
+    """
+    half = (estimate.high - estimate.low) / 2
+    if half <= 0:
+        raise InputError("the interval has no width", where="estimate", found=str(estimate))
+    return half / float(distributions.norm.ppf(0.5 + estimate.level / 2)) * math.sqrt(estimate.clusters)
+
+
+def _power(size: float, n: int, alpha: float) -> float:
+    """Power of the two-sided t-test at standardised effect ``size``; the normal limit where noncentral t gives out."""
+    critical, shift = float(distributions.t.ppf(1 - alpha / 2, n - 1)), size * math.sqrt(n)
+    power = float(distributions.nct.sf(critical, n - 1, shift) + distributions.nct.cdf(-critical, n - 1, shift))
+    return power if math.isfinite(power) else float(distributions.norm.sf(critical - shift))
+
+
+def _check(sd: float, power: float, alpha: float) -> None:
+    if not (math.isfinite(sd) and sd > 0):
+        raise InputError("not a deviation", where="sd", found=sd, expected="> 0")
+    if not 0 < alpha < power < 1:
+        raise InputError("not a power and a level", where="power, alpha", found=(power, alpha),
+                         expected="0 < alpha < power < 1")  # fmt: skip
