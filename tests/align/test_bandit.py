@@ -14,7 +14,9 @@ P = torch.sigmoid(terms.margins(REWARD, PAIRS))
 
 def minimise(loss, size=M, steps=400):
     x = torch.zeros(size, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([x], max_iter=steps, tolerance_grad=1e-14, tolerance_change=1e-18, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        [x], max_iter=steps, tolerance_grad=1e-14, tolerance_change=1e-18, line_search_fn="strong_wolfe"
+    )
 
     def closure():
         optimiser.zero_grad()

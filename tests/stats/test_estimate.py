@@ -74,6 +74,17 @@ def test_percentile_interval_matches_scipy() -> None:
     assert made.high == pytest.approx(peer.confidence_interval.high, abs=0.03 * width)
 
 
+def test_widened_interval_is_as_wide_as_t_and_as_skew_as_the_replicates() -> None:
+    values = np.random.default_rng(16).normal(size=18)
+    plain, wide, t = (
+        mean(values, bootstrap=Bootstrap(resamples=20_000, interval=k)) for k in ("percentile", "widened", "t")
+    )
+    assert wide.high - wide.low == pytest.approx(t.high - t.low, rel=0.05)
+    assert plain.high - plain.low < 0.93 * (wide.high - wide.low)
+    skew = mean(np.exp(2 * values), bootstrap=Bootstrap(interval="widened"))
+    assert skew.high - skew.value > 1.2 * (skew.value - skew.low)
+
+
 def test_drawn_counts_are_multinomial_within_groups() -> None:
     counts = draw_counts((4, 1, 6), 20_000, np.random.default_rng(6))
     assert (counts[:, :4].sum(axis=1) == 4).all()

@@ -14,9 +14,7 @@ from pippin import stats
 
 
 def test_all_is_complete() -> None:
-    here = {
-        name for name, value in vars(stats).items() if not name.startswith("_") and not inspect.ismodule(value)
-    }
+    here = {name for name, value in vars(stats).items() if not name.startswith("_") and not inspect.ismodule(value)}
     assert here == set(stats.__all__)
     assert len(stats.__all__) == len(set(stats.__all__))
 

@@ -38,9 +38,7 @@ def test_equals_the_mean_over_all_subsets(n: int) -> None:
 @pytest.mark.parametrize("n", [1, 2, 3, 6])
 def test_ties_are_averaged_over_every_way_to_break_them(n: int) -> None:
     proxy, gold = np.array([1, 1, 0, 2, 2, 2.0]), np.random.default_rng(0).normal(size=6)
-    broken = [
-        float(best_of_n(proxy + 1e-6 * np.array(order), gold, n)) for order in itertools.permutations(range(6))
-    ]
+    broken = [float(best_of_n(proxy + 1e-6 * np.array(order), gold, n)) for order in itertools.permutations(range(6))]
     assert float(best_of_n(proxy, gold, n)) == pytest.approx(np.mean(broken))
     rng = np.random.default_rng(1)
     drawn = best_of_n(np.tile(proxy, (4000, 1)), np.tile(gold, (4000, 1)), n, rng)

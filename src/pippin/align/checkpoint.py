@@ -25,7 +25,7 @@ Weights = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Notes:
-    """Annotations by name: one flat array over the response tokens of the examples that had it, and their row numbers."""
+    """Annotations by name: one flat array over the response tokens of the rows that had it, and the row numbers."""
 
     values: dict[str, np.ndarray]
     rows: dict[str, np.ndarray]
@@ -77,9 +77,7 @@ class Keeper:
         if self.best is not None:
             self.restore(self.best)
 
-    def save(
-        self, progress: Progress, context: Context, examples: Sequence[Example] | None, *, every: int
-    ) -> None:
+    def save(self, progress: Progress, context: Context, examples: Sequence[Example] | None, *, every: int) -> None:
         """A checkpoint, where one is due. Written beside and renamed, so that a crash leaves the one before it."""
         if self.folder is None or every <= 0 or progress.step - self.last_saved < every:
             return
@@ -98,7 +96,9 @@ class Keeper:
         save_file(_owned(moments), part / "optimizer.safetensors")
         if examples is not None:
             notes = Notes.of(examples)
-            arrays = {f"values.{k}": v for k, v in notes.values.items()} | {f"rows.{k}": v for k, v in notes.rows.items()}
+            arrays = {f"values.{k}": v for k, v in notes.values.items()} | {
+                f"rows.{k}": v for k, v in notes.rows.items()
+            }
             save_arrays(arrays, part / "notes.safetensors")
         write_json(part / "state.json", {"progress": asdict(progress), "ledger": asdict(context.ledger)})
         shutil.rmtree(final, ignore_errors=True)

@@ -114,7 +114,9 @@ def pair_logps(policy: Policy, groups: Sequence[Group], *, max_length: int | Non
     return PairLogps(_sums(policy, rows)[index], tokens[index], np.array(prompts))
 
 
-def score_accuracy(score: Callable[[Sequence[Messages], Sequence[str]], Sequence[float]], groups: Sequence[Group]) -> Estimate:
+def score_accuracy(
+    score: Callable[[Sequence[Messages], Sequence[str]], Sequence[float]], groups: Sequence[Group]
+) -> Estimate:
     """Accuracy of a reward model's ``score`` on the preferences that the groups' judgements state.
 
     Raises:

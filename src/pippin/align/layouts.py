@@ -35,5 +35,8 @@ def paired(groups: Sequence[LoopGroup], config: Any, context: Context) -> Batch:
             p.append(preference.probability)
             weight.append(preference.weight)
     return Batch(
-        tuple(examples), np.array(pairs, dtype=np.int64).reshape(-1, 2), np.array(p, dtype=float), np.array(weight, dtype=float)
+        tuple(examples),
+        np.array(pairs, dtype=np.int64).reshape(-1, 2),
+        np.array(p, dtype=float),
+        np.array(weight, dtype=float),
     )

@@ -1,4 +1,5 @@
-"""The one training loop: the only place with an optimiser. It knows no method; a method fills its slots (:mod:`method`).
+"""The one training loop: the only place with an optimiser. It knows no method; a method fills its slots
+(:mod:`method`).
 
     for each round:
         groups = pipeline(policy, data or prompts)            no gradient
@@ -16,7 +17,7 @@ import copy
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,9 @@ import numpy as np
 import torch
 
 from pippin.align import checkpoint
-from pippin.align.method import Method, State, Training
+from pippin.align.method import Method, State, Term, Training
 from pippin.align.networks import Networks
-from pippin.align.shapes import Batch, Example, collate, denominator, reduce, split
+from pippin.align.shapes import Batch, Example, collate, denominator, reduce
 from pippin.align.sources import Context
 from pippin.core.errors import Diverged, InputError
 from pippin.core.types import digest
@@ -164,7 +165,9 @@ def _prepare(method: Method, context: Context, networks: Networks, notes: checkp
         order = sorted(range(len(pool.examples)), key=lambda i: len(pool.examples[i].ids))
         for start in range(0, len(order), 64):
             pool.annotate(order[start : start + 64], networks, names)
-        shaped = method.shape(Batch(tuple(pool.examples), batch.pairs, batch.p, batch.weight), context.config, context.state)
+        shaped = method.shape(
+            Batch(tuple(pool.examples), batch.pairs, batch.p, batch.weight), context.config, context.state
+        )
         pool = Pool(shaped, ())
     pool.figures.update(context.state.pop("figures", {}))
     return pool
@@ -198,38 +201,21 @@ def _one_round(
             len(pool.groups)
         )
         groups = [pool.groups[i] for i in shuffled[index * size : (index + 1) * size]]
-        whole, _ = pool.take(groups)
-        over = {t.name: denominator(whole, t.reduction) for t in terms}
         moment = progress.step if method.shape is not None else position
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * _schedule(moment, total, training)
         optimiser.zero_grad(set_to_none=True)
-        loss_sum = 0.0
-        for start in range(0, len(groups), training.per_device_train_batch_size):
-            part = groups[start : start + training.per_device_train_batch_size]
-            pool.annotate(pool.take(part)[1], networks, pool.lazy)
-            micro, _ = pool.take(part)
-            tensors = collate(micro, networks.policy.chat.pad_id)
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.bf16):
-                outputs = networks.say(tensors, frozenset().union(*(t.needs for t in terms)))
-            loss = torch.zeros(())
-            for term in terms:
-                unreduced, metrics = term.loss(outputs, tensors, config)
-                if over[term.name] > 0:
-                    loss = loss + term.weight(config) * reduce(unreduced, tensors, term.reduction, over[term.name])
-                for name, values in metrics.items():
-                    window[name].append(values.detach().flatten())
-            if loss.requires_grad:
-                loss.backward()
-            loss_sum += loss.item()
-            context.ledger.add(gradient_tokens=int(tensors.attention_N_T.sum()))
+        loss, metrics, tokens = accumulate(terms, networks, pool, groups, config, training)
+        context.ledger.add(gradient_tokens=tokens)
+        for name, values in metrics.items():
+            window[name] += values
         norm = _clip(optimiser, training.max_grad_norm)
-        _check(loss_sum, norm, training, progress.step)
+        _check(loss, norm, training, progress.step)
         optimiser.step()
         progress.step += 1
         progress.step_in_round = position + 1
         context.ledger.add(steps=1)
-        window["loss"].append(torch.tensor([loss_sum]))
+        window["loss"].append(torch.tensor([loss]))
         window["grad_norm"].append(torch.tensor([norm]))
         if log is not None and (progress.step % max(1, training.logging_steps) == 0 or progress.step == 1):
             line = {name: torch.cat(values).mean().item() for name, values in window.items()}
@@ -240,8 +226,42 @@ def _one_round(
             keep.save(progress, context, pool.examples if pool.lazy else None, every=training.save_steps)
 
 
+def accumulate(
+    terms: Sequence[Term], networks: Networks, pool: Pool, groups: list[int], config: Any, training: Training
+) -> tuple[float, dict[str, list[torch.Tensor]], int]:
+    """Add the gradient of one optimiser batch to the networks, micro-batch by micro-batch.
+
+    Every term is divided by its denominator over the whole batch, so how it is cut changes nothing.
+
+    Returns:
+        The loss, the terms' metrics (unreduced, a tensor per micro-batch), and the tokens that were forwarded.
+    """
+    whole, _ = pool.take(groups)
+    over = {t.name: denominator(whole, t.reduction) for t in terms}
+    needs = frozenset().union(*(t.needs for t in terms))
+    total, tokens, metrics = 0.0, 0, defaultdict(list)
+    for start in range(0, len(groups), training.per_device_train_batch_size):
+        part = groups[start : start + training.per_device_train_batch_size]
+        pool.annotate(pool.take(part)[1], networks, pool.lazy)
+        tensors = collate(pool.take(part)[0], networks.policy.chat.pad_id)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.bf16):
+            outputs = networks.say(tensors, needs)
+        loss = torch.zeros(())
+        for term in terms:
+            unreduced, said = term.loss(outputs, tensors, config)
+            if over[term.name] > 0:
+                loss = loss + term.weight(config) * reduce(unreduced, tensors, term.reduction, over[term.name])
+            for name, values in said.items():
+                metrics[name].append(values.detach().flatten())
+        if loss.requires_grad:
+            loss.backward()
+        total += loss.item()
+        tokens += int(tensors.attention_N_T.sum())
+    return total, metrics, tokens
+
+
 def _optimiser(method: Method, networks: Networks, config: Any, training: Training) -> torch.optim.Optimizer:
-    """AdamW with one group per trained network; a network may have a learning rate of its own (``critic_learning_rate``)."""
+    """AdamW, one group per trained network, each with a rate of its own where set (``critic_learning_rate``)."""
     groups = []
     for name, module in networks.trained().items():
         peak = getattr(config, f"{name}_learning_rate", None) or training.learning_rate

@@ -3,7 +3,7 @@
 ========== ==========================================================================================================
 slot       what it holds
 ========== ==========================================================================================================
-parts      the networks it needs beside the policy: ``reference`` (frozen), ``critic`` (trained), ``head`` (on the policy)
+parts      the networks it needs beside the policy: ``reference`` (frozen), ``critic`` (trained), ``head`` (on it)
 pipeline   group transforms, in order: read, sample, score, select ... (no gradient)
 layout     groups into examples and index tensors
 annotate   what is written on each example before training: ``logp_ref``, ``logp_old``, ``values_old``
@@ -12,9 +12,9 @@ terms      the loss: a weighted sum of pure functions, each with a named reducti
 update     state carried from round to round: controllers, bags, normalisation
 ========== ==========================================================================================================
 
-Where a method has a ``shape`` step all annotations are computed for the whole rollout; otherwise each is computed on the
-micro-batch that first needs it and kept, so that a policy that equals its reference gives exactly the loss at equality.
-"""
+Where a method has a ``shape`` step all annotations are computed for the whole rollout; otherwise each is computed on
+the micro-batch that first needs it and kept, so that a policy that equals its reference gives exactly the loss at
+equality."""
 
 from __future__ import annotations
 

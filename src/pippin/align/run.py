@@ -215,7 +215,9 @@ def _train(
         )
     closing = dict(lines[-1]) if lines else {}
     first = dict(lines[0]) if lines else {}
-    chosen_round = {} if progress.best_round is None else {"best_round": progress.best_round, "best_score": progress.best_score}
+    chosen_round = (
+        {} if progress.best_round is None else {"best_round": progress.best_round, "best_score": progress.best_score}
+    )
     return nets, {"first": first, "last": closing, **chosen_round}
 
 
@@ -236,7 +238,9 @@ def scorer(spec: str) -> sources.Scorer:
     judging = resolve(spec)
 
     def score(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
-        rows = [(p, Response(p.id, assistant(t), sample=k)) for k, (p, t) in enumerate(zip(prompts, texts, strict=True))]
+        rows = [
+            (p, Response(p.id, assistant(t), sample=k)) for k, (p, t) in enumerate(zip(prompts, texts, strict=True))
+        ]
         values = [s.value for s in judging.score(rows)]
         missing = sum(v is None for v in values)
         if missing:
@@ -280,7 +284,7 @@ def _require(method: Method, name: str, context: sources.Context) -> None:
 def _reward(
     nets: networks.Networks, own: Any, context: sources.Context, data: Sequence[Group], model: str
 ) -> RewardModel:
-    """The trained reward model with its gauge: mean 0, standard deviation 1 over (at most 512 of) its training responses."""
+    """The trained reward model, its gauge fixed at mean 0 and deviation 1 over (at most 512) training responses."""
     raw = RewardModel(own.head, context.policy, head=nets.head, reference=nets.reference, beta=own.beta)
     rows = [(g.prompt.messages, r.text) for g in data for r in g.responses][:512]
     values = np.array(raw.raw([p for p, _ in rows], [t for _, t in rows]))

@@ -168,7 +168,7 @@ def reduce(loss: torch.Tensor, tensors: Tensors, reduction: str, over: float) ->
 
 
 def kl_rewards(logp_old: np.ndarray, logp_ref: np.ndarray, score: float, kl_coef: float) -> np.ndarray:
-    """Per-token rewards ``[T]``: -β (lp_old - lp_ref), and the score on the last response token (Ziegler et al. 2019)."""
+    """Per-token rewards ``[T]``: -β (lp_old - lp_ref), plus the score on the last token (Ziegler et al. 2019)."""
     rewards = -kl_coef * (logp_old - logp_ref)
     rewards[-1] += score
     return rewards

@@ -1,11 +1,12 @@
 """Group transforms: read, draw, sample, score, select. What stands before the arithmetic of a method; no gradient here.
 
-Inside the loop a group is a :class:`LoopGroup`: one prompt, its responses as the tokens that will be trained on, scores as
-an array. A transform takes the context and the groups so far and gives the next groups; what it costs goes to the ledger.
-"""
+Inside the loop a group is a :class:`LoopGroup`: one prompt, its responses as the tokens that will be trained on,
+scores as an array. A transform takes the context and the groups so far and gives the next groups; what it costs goes
+to the ledger."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ Scorer = Callable[[Sequence[Prompt], Sequence[str]], Sequence[float]]
 
 @dataclass(frozen=True)
 class LoopGroup:
-    """One prompt in the loop. ``responses`` are token ids with the end token where ``ended``; ``texts`` are the same."""
+    """One prompt in the loop. ``responses`` are token ids, with the end token where ``ended``; ``texts`` say the same."""
 
     prompt: Prompt
     prompt_ids: Sequence[int]
@@ -39,9 +40,7 @@ class LoopGroup:
     def keep(self, rows: Sequence[int]) -> LoopGroup:
         """The same group with these responses only; preferences between kept ones stay."""
         place = {r: k for k, r in enumerate(rows)}
-        kept = tuple(
-            replace(p, i=place[p.i], j=place[p.j]) for p in self.preferences if p.i in place and p.j in place
-        )
+        kept = tuple(replace(p, i=place[p.i], j=place[p.j]) for p in self.preferences if p.i in place and p.j in place)
         return replace(
             self,
             responses=tuple(self.responses[r] for r in rows),
@@ -107,12 +106,13 @@ def read(context: Context, groups: list[LoopGroup]) -> list[LoopGroup]:
         )
     if dropped:
         context.state["dropped_rows"] = dropped
-    context.ledger.add(prompts_seen=len(out), labels=sum(len(g.preferences) for g in out))
+    labels = sum(len(g.preferences) or len(g.responses) for g in out)  # a demonstration is a label too
+    context.ledger.add(prompts_seen=len(out), labels=labels)
     return out
 
 
 def draw_prompts(context: Context, count: int) -> list[LoopGroup]:
-    """The next ``count`` prompts of this round: a fixed shuffle, walked through round by round, reshuffled at its end."""
+    """The next ``count`` prompts: a fixed shuffle, walked through round by round, reshuffled at its end."""
     if not context.prompts:
         raise InputError("this method samples, and there are no prompts", mend="Give --prompts FILE")
     chosen, total = [], len(context.prompts)
@@ -127,14 +127,27 @@ def draw_prompts(context: Context, count: int) -> list[LoopGroup]:
 
 
 def sample(
-    context: Context, groups: list[LoopGroup], n: int, max_tokens: int, temperature: float = 1.0, purpose: str = "rollout"
+    context: Context,
+    groups: list[LoopGroup],
+    n: int,
+    max_tokens: int,
+    temperature: float = 1.0,
+    purpose: str = "rollout",
 ) -> list[LoopGroup]:
-    """``n`` draws for each group from the current policy. Draw k of a prompt depends on (seed, round, prompt, k) alone."""
+    """``n`` draws for each group from the current policy.
+
+    Draw k of a prompt depends on (seed, round, prompt, k) alone; a prompt that stands twice goes on counting.
+    """
     policy = context.policy
     rows = [g.prompt_ids for g in groups for _ in range(n)]
-    seeds = [
-        int(digest([context.seed, purpose, context.round, g.prompt.id, k]), 16) for g in groups for k in range(n)
-    ]
+    before: Counter[str] = Counter()
+    seeds = []
+    for group in groups:
+        first = before[group.prompt.id]
+        before[group.prompt.id] += n
+        seeds += [
+            int(digest([context.seed, purpose, context.round, group.prompt.id, first + k]), 16) for k in range(n)
+        ]
     draws = sample_tokens(
         policy.model,
         rows,

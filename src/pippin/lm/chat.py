@@ -63,6 +63,9 @@ class Chat:
         self.tokenizer = tokenizer
         self.template = template or _own_template(tokenizer) or _plain(tokenizer)
         tokenizer.chat_template = self.template
+        self._undated = re.sub(
+            r"strftime_now\(\s*(['\"])(.*?)\1\s*\)", lambda m: repr(_DAY.strftime(m.group(2))), self.template
+        )
         self._controls = _control_tokens(tokenizer)
         self._hostile = re.compile("|".join(map(re.escape, self._controls))) if self._controls else None
         # messages are often shared by many responses; tokenising is pure, so remembering the last ones changes nothing
@@ -80,6 +83,8 @@ class Chat:
         if len(self.end_marker) == 1 or self.tokenizer.convert_ids_to_tokens(self.end_marker[-1]) in self._controls:
             single.add(self.end_marker[-1])
         self.end_ids: tuple[int, ...] = tuple(sorted(single))
+        # what stands before the first token where the template renders a prompt as nothing
+        self._start = (tokenizer.bos_token_id if tokenizer.bos_token_id is not None else self.end_ids[0],)
         pad = tokenizer.pad_token_id
         self.pad_id: int = next(i for i in (pad, eos, self.end_marker[-1]) if i is not None)
 
@@ -90,11 +95,7 @@ class Chat:
 
         ``prefix`` is part of the decoding recipe, not of the data: control tokens in it are encoded as such.
         """
-        ids = list(self._encode(self._render(messages, opening=True))) + list(self._prefix_ids(prefix))
-        if not ids:
-            start = self.tokenizer.bos_token_id
-            ids = [self.end_ids[0] if start is None else start]
-        return ids
+        return [*(self._encode(self._render(messages, opening=True)) or self._start), *self._prefix_ids(prefix)]
 
     def example(
         self, messages: Sequence[Message], response_text: str, ended: bool = True, prefix: str = ""
@@ -112,13 +113,10 @@ class Chat:
                 response is there, beyond a token that grew together with the response's first characters.
         """
         _ = self._marks_agree
-        start = self.prompt_ids(messages)
+        prompt = self._encode(self._render(messages, opening=True))
         whole = self._through_response(messages, response_text, ended)
-        split = self._split(messages, start, whole)
-        before, mine = list(whole[:split]), list(whole[split:])
-        if split == 0 and start != list(whole[: len(start)]):  # an empty template: prompt_ids() supplied one id
-            before = start
-        before += self._prefix_ids(prefix)
+        split = self._split(messages, prompt, whole)
+        before, mine = [*(whole[:split] if prompt else self._start), *self._prefix_ids(prefix)], list(whole[split:])
         if not mine:
             raise InputError(
                 "the response has no tokens to train on", found=response_text,
@@ -189,11 +187,13 @@ class Chat:
     # ------------------------------------------------------------------ rendering
 
     def _render(self, messages: Sequence[Message], opening: bool = False) -> str:
+        if not messages:
+            raise InputError("a conversation needs at least one message")
         rows = [{"role": m.role, "content": self._guard(m.content)} for m in messages]
         try:
             return self.tokenizer.apply_chat_template(
-                rows, chat_template=self.template, tokenize=False, add_generation_prompt=opening,
-                date_string=_DAY.strftime("%d %b %Y"), strftime_now=_DAY.strftime,
+                rows, chat_template=self._undated, tokenize=False, add_generation_prompt=opening,
+                date_string=_DAY.strftime("%d %b %Y"),
             )  # fmt: skip
         except TemplateError as error:
             raise InputError(
@@ -252,8 +252,8 @@ class Chat:
         question = (Message("user", "a"),)
         rows = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _PROBE}]
         marked = self.tokenizer.apply_chat_template(
-            rows, chat_template=self.template, tokenize=True, return_dict=True, return_assistant_tokens_mask=True,
-            date_string=_DAY.strftime("%d %b %Y"), strftime_now=_DAY.strftime,
+            rows, chat_template=self._undated, tokenize=True, return_dict=True, return_assistant_tokens_mask=True,
+            date_string=_DAY.strftime("%d %b %Y"),
         )  # fmt: skip
         response = self._through_response(question, _PROBE, ended=False)
         begin = self._split(question, self._encode(self._render(question, opening=True)), response)

@@ -25,7 +25,7 @@ OPTIONAL = ("logprobs", "top_logprobs", "seed")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One model at one server. ``key_env`` names the environment variable with the key; the key itself is never kept."""
+    """One model at one server. ``key_env`` names the environment variable with the key, which itself is never kept."""
 
     model: str
     base_url: str

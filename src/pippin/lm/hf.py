@@ -135,7 +135,7 @@ def _convert(file: Path, folder: Path) -> None:
         with quiet(), nullcontext() if watched else redirect_stderr(StringIO()):
             model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(**where)
-    except (ValueError, OSError, RuntimeError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001 - a broken file breaks the libraries' readers in many ways
         raise InputError(
             "this GGUF file cannot be read as a model", where=str(file), found=f"{type(error).__name__}: {error}",
             mend="Convert it to safetensors with its own tools",
@@ -187,7 +187,7 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
             return AutoModelForCausalLM.from_pretrained(
                 str(folder), dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
             )
-    except (ValueError, OSError, RuntimeError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001 - a broken file breaks the libraries' readers in many ways
         raise InputError("not a causal language model", where=str(folder), found=str(error)) from None
 
 
@@ -236,7 +236,7 @@ def _tokenizer(folder: Path, spec: str) -> Any:
     try:
         with quiet():
             return AutoTokenizer.from_pretrained(str(place), trust_remote_code=False, local_files_only=True)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001 - a broken file breaks the libraries' readers in many ways
         raise InputError(
             "the model has no tokenizer that can be read", where=spec, found=str(error),
             expected="tokenizer.json beside the weights", mend="Save the tokenizer into the model's folder",
@@ -249,7 +249,12 @@ def _ends(model: Any) -> tuple[int, ...]:
 
 
 def _check_vocabulary(model: Any, chat: Chat, spec: str) -> None:
-    rows, known = model.get_input_embeddings().weight.shape[0], len(chat.tokenizer)
+    """InputError where the model lacks rows for tokens in use. A padding token added without a row does no harm
+    (any id can fill a batch), nor does an unused one."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    known = max(chat.tokenizer.vocab_size, *(i + 1 for i in chat.end_ids))
+    if chat.pad_id >= rows:
+        chat.pad_id = chat.end_ids[0]
     if known > rows:
         raise InputError(
             "the tokenizer has more tokens than the model", where=spec, found=f"{known} tokens",

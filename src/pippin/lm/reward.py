@@ -87,7 +87,7 @@ class Gauge:
 
 
 class RewardModel:
-    """Scores texts. ``policy`` is the backbone (for ``logratio`` the trained policy), ``reference`` its frozen start."""
+    """Scores texts. ``policy`` is the backbone (``logratio``: the trained policy), ``reference`` its frozen start."""
 
     def __init__(
         self,

@@ -124,7 +124,7 @@ def nucleus(p_N_V: torch.Tensor, top_p: float) -> torch.Tensor:
 
     Source: Holtzman et al. 2020, The Curious Case of Neural Text Degeneration, section 3.1.
     """
-    sorted_N_V, index_N_V = p_N_V.sort(-1, descending=True, stable=True)
+    sorted_N_V, index_N_V = p_N_V.sort(dim=-1, descending=True, stable=True)
     before_N_V = sorted_N_V.cumsum(-1) - sorted_N_V
     return torch.zeros_like(p_N_V, dtype=torch.bool).scatter_(-1, index_N_V, before_N_V < top_p)
 
@@ -203,7 +203,8 @@ class _Step:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.cache = DynamicCache(config=model.config)
-        names = inspect.signature(model.forward).parameters
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # an adapter's takes anything
+        names = inspect.signature(inner.forward).parameters
         # transformers 5.24 calls the argument ``cache``; earlier ones know its old name only
         argument = "cache" if "cache" in names else "past_key_values"
         self.options: dict[str, Any] = {argument: self.cache, "use_cache": True}

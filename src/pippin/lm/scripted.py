@@ -10,6 +10,7 @@ import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pippin.core.errors import InputError
 from pippin.core.run import file_digest
@@ -42,7 +43,7 @@ class Scripted:
             call = Call(request.key, request_digest(self.identity, request), self.name)
             yield Call(call.key, call.request, call.model, **self._said(request))
 
-    def _said(self, request: Request) -> dict[str, object]:
+    def _said(self, request: Request) -> dict[str, Any]:
         try:
             said = self.script(request)
         except Exception as error:  # noqa: BLE001 - a script is anyone's code; its failure is this call's
@@ -70,7 +71,7 @@ def scripted(spec: str) -> Scripted:
         raise InputError("not a Python file", where=str(path))
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
-    script = getattr(module, function, None)
+    script: Any = getattr(module, function, None)
     if not callable(script):
         raise InputError(f"no function {function!r}", where=str(path))
     model = Scripted(script, name)

@@ -155,9 +155,7 @@ def base_rates(
     }
 
 
-def agree(
-    a: ArrayLike, b: ArrayLike, clusters: Ids | None = None, *, bootstrap: Bootstrap = DEFAULT
-) -> Agreement:
+def agree(a: ArrayLike, b: ArrayLike, clusters: Ids | None = None, *, bootstrap: Bootstrap = DEFAULT) -> Agreement:
     """Raw agreement by both conventions, kappa, and both judges' base rates on the pairs that both judged.
 
     Args:

@@ -183,4 +183,3 @@ def _interval(
         low, high,
         f"bootstrap over {over}, {name}, {bootstrap.resamples} resamples, seed {bootstrap.seed}{note}",
     )  # fmt: skip
-

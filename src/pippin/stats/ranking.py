@@ -20,9 +20,7 @@ from pippin.stats.estimate import Ids, kept_rows, mean
 from pippin.stats.resampling import DEFAULT, Bootstrap, Floats
 
 
-def best_of_n(
-    proxy: ArrayLike, gold: ArrayLike, n: int, rng: np.random.Generator | None = None
-) -> NDArray[np.float64]:
+def best_of_n(proxy: ArrayLike, gold: ArrayLike, n: int, rng: np.random.Generator | None = None) -> NDArray[np.float64]:
     """Unbiased estimate of the gold score of the best of ``n`` by proxy, from N >= n samples of each prompt.
 
     The mean over all subsets of size ``n`` of the gold score of the subset's proxy maximum: with samples in ascending

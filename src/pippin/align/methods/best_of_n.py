@@ -1,11 +1,11 @@
 """Best-of-n: nothing is trained; the policy answers n times and a reward keeps the best.
 
-Source: Stiennon et al. 2020 (arXiv 2009.01325), appendix G.3; Nakano et al. 2021 (arXiv 2112.09332), appendix I; Gao et al. 2022 (arXiv 2210.10760)
+Source: Stiennon et al. 2020 (arXiv 2009.01325), appendix G.3; Nakano et al. 2021 (arXiv 2112.09332), appendix I; Gao
+et al. 2022 (arXiv 2210.10760)
 
-y* = argmax_i r(x, y_i), y_i ~ π. The artefact is a decoding recipe: n and the reranker. With several ``candidates`` n is the
-one with the best development score, estimated without bias for every n from the same draws. KL to the policy is at most
-log n - (n-1)/n nats.
-"""
+y* = argmax_i r(x, y_i), y_i ~ π. The artefact is a decoding recipe: n and the reranker. With several ``candidates`` n
+is the one with the best development score, estimated without bias for every n from the same draws. KL to the policy is
+at most log n - (n-1)/n nats."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def choose(context: sources.Context, config: Any) -> State:
     most = max(config.candidates)
     chat = context.policy.chat
     groups = [sources.LoopGroup(p, chat.prompt_ids(p.messages)) for p in context.development]
-    groups = sources.score(context, sources.sample(context, groups, most, config.max_completion_length, purpose="develop"))
+    groups = sources.score(
+        context, sources.sample(context, groups, most, config.max_completion_length, purpose="develop")
+    )
     gold_M_N = np.array([context.evaluate([g.prompt] * most, g.texts) for g in groups])
     proxy_M_N = np.array([g.scores for g in groups])
     rng = np.random.default_rng(int(digest([context.seed, "ties"]), 16))

@@ -1,11 +1,11 @@
 """Expert iteration: sample several, keep the best by the reward, fine-tune on them, repeat.
 
-Source: Anthony et al. 2017 (arXiv 1705.08439); RAFT, Dong et al. 2023 (arXiv 2304.06767); Llama 2 rejection sampling (arXiv 2307.09288), section 3.2.3
+Source: Anthony et al. 2017 (arXiv 1705.08439); RAFT, Dong et al. 2023 (arXiv 2304.06767); Llama 2 rejection sampling
+(arXiv 2307.09288), section 3.2.3
 
-Each round: ``num_generations`` draws for each of ``prompts_per_round`` prompts from the current policy, those without an end
-token dropped, the argmax of the reward kept (first of equals), SFT on the kept. A round starts from the current weights, or
-from the first ones (``from_base``); with ``bag`` it also trains on what earlier rounds kept.
-"""
+Each round: ``num_generations`` draws for each of ``prompts_per_round`` prompts from the current policy, those without
+an end token dropped, the argmax of the reward kept (first of equals), SFT on the kept. A round starts from the current
+weights, or from the first ones (``from_base``); with ``bag`` it also trains on what earlier rounds kept."""
 
 from __future__ import annotations
 
@@ -42,10 +42,7 @@ def collect(context: sources.Context, groups: list[sources.LoopGroup]) -> list[s
     if not context.config.bag:
         return groups
     kept = context.state.setdefault("bag", [])
-    kept += [
-        [group.prompt.id, list(group.prompt_ids), list(group.responses[0])]
-        for group in groups
-    ]
+    kept += [[group.prompt.id, list(group.prompt_ids), list(group.responses[0])] for group in groups]
     by_id = {p.id: p for p in context.prompts}
     return [sources.LoopGroup(by_id[i], ids, (response,), ("",), (True,)) for i, ids, response in kept]
 

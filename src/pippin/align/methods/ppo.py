@@ -1,14 +1,14 @@
 """PPO from a reward: clipped policy gradient with a critic, GAE and a KL penalty to the reference.
 
-Source: Schulman et al. 2017 (arXiv 1707.06347); Ziegler et al. 2019 (arXiv 1909.08593); Ouyang et al. 2022 (arXiv 2203.02155), eq. 2
+Source: Schulman et al. 2017 (arXiv 1707.06347); Ziegler et al. 2019 (arXiv 1909.08593); Ouyang et al. 2022 (arXiv
+2203.02155), eq. 2
 
-Each round samples one response a prompt (or more), at temperature 1. Per-token reward: -β (lp_old - lp_ref), plus the score at
-the last response token; a response without an end token gets ``missing_eos_penalty`` in place of its score. GAE with V = 0
-after the end, returns before whitening, advantages whitened over the rollout, then E epochs of
-max(-Aρ, -A clip(ρ, 1±ε)) and c_v · ½ max((V-R)², (V_clip-R)²), both token means. β is fixed, or follows Ziegler's
-controller where ``target_kl`` is set. The score is divided by the first rollout's standard deviation, so that β means nats
-per standard deviation of the reward.
-"""
+Each round samples one response a prompt (or more), at temperature 1. Per-token reward: -β (lp_old - lp_ref), plus the
+score at the last response token; a response without an end token gets ``missing_eos_penalty`` in place of its score.
+GAE with V = 0 after the end, returns before whitening, advantages whitened over the rollout, then E epochs of max(-Aρ,
+-A clip(ρ, 1±ε)) and c_v · ½ max((V-R)², (V_clip-R)²), both token means. β is fixed, or follows Ziegler's controller
+where ``target_kl`` is set. The score is divided by the first rollout's standard deviation, so that β means nats per
+standard deviation of the reward."""
 
 from __future__ import annotations
 

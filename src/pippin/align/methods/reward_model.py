@@ -1,12 +1,12 @@
 """Reward model: scores fitted to pairwise preferences by Bradley-Terry, hard or soft labels.
 
-Source: Christiano et al. 2017 (arXiv 1706.03741); Ouyang et al. 2022 (arXiv 2203.02155), eq. 1; log-ratio head: Rafailov et al. 2023
+Source: Christiano et al. 2017 (arXiv 1706.03741); Ouyang et al. 2022 (arXiv 2203.02155), eq. 1; log-ratio head:
+Rafailov et al. 2023
 
--p log σ(Δ) - (1-p) log σ(-Δ), Δ = r(x, y_i) - r(x, y_j). All pairs of a prompt stand in one step and every prompt weighs
-the same (InstructGPT's K-wise form, reduction ``group_mean``). Heads: ``last`` token, ``sum`` over response tokens, or
-``logratio`` β(S_θ - S_ref), which needs a reference and no head. After training the gauge is fixed: mean 0 and standard
-deviation 1 over the training responses, stored with the artefact.
-"""
+-p log σ(Δ) - (1-p) log σ(-Δ), Δ = r(x, y_i) - r(x, y_j). All pairs of a prompt stand in one step and every prompt
+weighs the same (InstructGPT's K-wise form, reduction ``group_mean``). Heads: ``last`` token, ``sum`` over response
+tokens, or ``logratio`` β(S_θ - S_ref), which needs a reference and no head. After training the gauge is fixed: mean 0
+and standard deviation 1 over the training responses, stored with the artefact."""
 
 from __future__ import annotations
 

@@ -2,9 +2,8 @@
 
 Source: Ouyang et al. 2022 (arXiv 2203.02155), section 3.5; Wei et al. 2022 (arXiv 2109.01652)
 
-L = Σ_batch Σ_t m_t (-log π_θ(y_t | x, y_<t)) / Σ_batch Σ_t m_t, over the whole optimiser batch (reduction ``token``); the
-mask is 1 on the response and its end token.
-"""
+L = Σ_batch Σ_t m_t (-log π_θ(y_t | x, y_<t)) / Σ_batch Σ_t m_t, over the whole optimiser batch (reduction ``token``);
+the mask is 1 on the response and its end token."""
 
 from __future__ import annotations
 

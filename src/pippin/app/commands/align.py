@@ -1,0 +1,334 @@
+"""``pippin align``: a policy (or a reward model) from data, by a method."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pippin.app.commands.options import Json, With, use_files
+from pippin.core.errors import InputError
+
+if TYPE_CHECKING:
+    from pippin.align.evaluate import PairLogps
+    from pippin.align.method import Method
+    from pippin.app.console import Console
+    from pippin.app.job import Told
+    from pippin.core.types import Group, Prompt
+    from pippin.lm.policy import Policy
+
+CONFIG = "align.yaml"
+_SHOWN = 400  # characters of the example on each side of the response's beginning
+
+
+def align(
+    context: typer.Context,
+    method: Annotated[
+        str, typer.Argument(help="A method of `pippin list methods`, or a FILE.yaml.", show_default=False)
+    ] = "",
+    model: Annotated[str, typer.Option(help="The policy to start from: a name or a path.", show_default=False)] = "",
+    data: Annotated[
+        str, typer.Option(help="FILE or READER:FILE, perhaps with [start:stop] of its rows.", show_default=False)
+    ] = "",
+    prompts: Annotated[str, typer.Option(help="Prompts, for methods that sample.", show_default=False)] = "",
+    reward: Annotated[
+        str, typer.Option(help="A judge that scores, for methods that need one.", show_default=False)
+    ] = "",
+    dev: Annotated[str, typer.Option(help="Development prompts, for choosing settings.", show_default=False)] = "",
+    judge: Annotated[str, typer.Option(help="What scores the answers to them.", show_default=False)] = "",
+    template: Annotated[str, typer.Option(help="A file with another chat template.", show_default=False)] = "",
+    eval_data: Annotated[
+        str,
+        typer.Option(
+            "--eval-data", "--eval_data", help="Held-out preferences, tested before and after.", show_default=False
+        ),
+    ] = "",
+    eval_limit: Annotated[
+        int, typer.Option("--eval-limit", "--eval_limit", min=0, help="So many of them; 0: all.")
+    ] = 0,
+    out: Annotated[str, typer.Option(help="Folder of the run.", show_default=False)] = "",
+    config: Annotated[
+        str, typer.Option(metavar="FILE.yaml", help="Read options from a file.", show_default=False)
+    ] = "",
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print everything resolved, and end.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in --out.")] = False,
+    with_: With = None,
+    json: Json = "",
+) -> None:
+    """Align a model. Every setting of the method is an option: --learning_rate 1e-5 --max_steps 30 --beta 0.1.
+
+    `pippin align dpo --print-config --model M --out D` shows all of them.
+    """
+    from pippin.app import job
+    from pippin.app.console import Console, folder
+
+    console = Console(json)
+    use_files(with_)
+    if method.endswith((".yaml", ".yml")):
+        method, config = "", config or method
+    if method.startswith("-"):
+        raise InputError("the method comes first", found=method, expected="pippin align METHOD --setting value")
+    given = {
+        "method": method, "model": model, "data": data, "prompts": prompts, "reward": reward, "dev": dev,
+        "judge": judge, "template": template, "eval_data": eval_data, "eval_limit": eval_limit, "out": out,
+    }  # fmt: skip
+    told = job.read(config, {k: v for k, v in given.items() if v} | job.flags(context.args))
+    if print_config:
+        console.result(told.to_row())
+        console.say(_yaml(told).rstrip())
+        return
+    target = folder(told.job.out, "--out")
+    _same_run(target, told, overwrite)
+    _run(console, told, target)
+
+
+def _run(console: Console, told: Told, target: Path) -> None:
+    from pippin.align import run
+    from pippin.app import job
+    from pippin.compare import inputs
+    from pippin.core import catalog
+    from pippin.core.run import write_json
+    from pippin.lm.hf import load_policy
+
+    seed = told.resolved["seed"]
+    method: Method = catalog.load("methods", told.job.method)
+    groups, found = job.read_data(told.job.data, seed) if told.job.data else ([], "")
+    prompts = inputs.read_prompts(told.job.prompts, seed) if told.job.prompts else []
+    development = inputs.read_prompts(told.job.dev, seed) if told.job.dev else []
+    _enough(told, method, groups, prompts)
+    held_out, shared = _held_out(told, groups, prompts)
+    policy = run.with_template(load_policy(told.job.model), told.job.template or None)
+    _announce(console, told, method, policy, groups, prompts, found)
+    before = _evaluate(console, policy, held_out) if held_out and method.artefact == "policy" else None
+    del policy
+    total = _steps(told, method, groups)
+    with _nothing_left(target), console.progress(told.job.method, total) as advance:
+        _write_config(target, told)
+
+        def report(line: Any) -> None:
+            figures = [
+                f"{name} {line[name]:.4f}"
+                for name in ("loss", "rewards/accuracies", "objective/scores")
+                if name in line
+            ]
+            advance(line["step"], total, note=", ".join(figures))
+
+        made = run.align(
+            told.job.method, told.settings, model=told.job.model, out=target, data=groups, prompts=prompts,
+            reward=told.job.reward or None, development=development, judge=told.job.judge or None,
+            template=told.job.template or None, rule=told.job.collapse, report=report,
+        )  # fmt: skip
+    _told_after(console, made)
+    evaluation = _after(console, method, target, held_out, before, told)
+    if evaluation:
+        evaluation |= {"data": told.job.eval_data, "prompts_shared_with_training_left_out": shared}
+        write_json(target / "eval.json", evaluation)
+    console.say(str(target))
+    console.result(
+        {"folder": str(target), "manifest": made.manifest, "ledger": made.ledger.to_row(), "metrics": made.metrics,
+         "state": made.state, "eval": evaluation or None}
+    )  # fmt: skip
+
+
+def _enough(told: Told, method: Method, groups: list[Group], prompts: list[Prompt]) -> None:
+    """Refuse, before any model is loaded, what the method cannot do without."""
+    if method.reads != "prompts" and not groups:
+        raise InputError(f"{told.job.method} reads {method.reads}, and there are none", mend="Give --data FILE")
+    if method.reads == "preferences" and not any(group.judgements for group in groups):
+        raise InputError(f"{told.job.method} reads preferences, and no row states one", where=told.job.data,
+                         mend="Give prompt, chosen and rejected, or use pippin judge --groups")  # fmt: skip
+    if method.reads == "prompts" and method.choose is None and not prompts:
+        raise InputError(f"{told.job.method} samples, and there are no prompts", mend="Give --prompts FILE")
+    if method.reads == "prompts" and not told.job.reward:
+        raise InputError(f"{told.job.method} needs a reward", mend="Give --reward rm/PATH or another judge that scores")
+
+
+def _held_out(told: Told, groups: list[Group], prompts: list[Prompt]) -> tuple[list[Group], int]:
+    """The rows of ``eval_data`` whose prompts are not trained on, and how many were left out for that."""
+    from pippin.app import job
+
+    if not told.job.eval_data:
+        return [], 0
+    rows, _ = job.read_data(told.job.eval_data, told.resolved["seed"])
+    seen = {g.prompt.id for g in groups} | {p.id for p in prompts}
+    fresh = [g for g in rows if g.prompt.id not in seen]
+    if not fresh:
+        raise InputError("every prompt of the evaluation is trained on", where=told.job.eval_data,
+                         mend="Take other rows, such as FILE[1000:]")  # fmt: skip
+    return fresh[: told.job.eval_limit or None], len(rows) - len(fresh)
+
+
+def _announce(
+    console: Console, told: Told, method: Method, policy: Policy, groups: list[Group], prompts: list[Prompt], found: str
+) -> None:
+    """What is about to happen: data, batch, and one example as the model sees it."""
+    from pippin.app.console import printable
+
+    size, parts = told.resolved["per_device_train_batch_size"], told.resolved["gradient_accumulation_steps"]
+    if found:
+        console.say(f"data: {found}")
+    if prompts:
+        console.say(f"prompts: {told.job.prompts}, {len(prompts)}")
+    if method.terms:
+        console.say(f"global batch: {size * parts} prompts a step ({size} a micro-batch, {parts} accumulated)")
+    for label, context, trained in _example(told, method, policy, groups, prompts):
+        cut = "…" if len(context) > _SHOWN else ""
+        rest = f"… ({len(trained) - _SHOWN} characters more)" if len(trained) > _SHOWN else ""
+        console.say(f"{label}: {cut}{printable(context[-_SHOWN:])}⟦{printable(trained[:_SHOWN])}{rest}⟧")
+
+
+def _example(
+    told: Told, method: Method, policy: Policy, groups: list[Group], prompts: list[Prompt]
+) -> Iterator[tuple[str, str, str]]:
+    """Label, what is read, and what is trained on, of the first example whose response is not cut away."""
+    from pippin.feedback.collapse import collapse
+
+    chat, limit = policy.chat, told.resolved["max_length"]
+    decode = chat.tokenizer.decode
+    for group in groups:
+        shown = {"example": 0}
+        if method.reads == "preferences":
+            stated = collapse(group.judgements, group.responses, told.job.collapse).preferences
+            shown = {"preferred": stated[0].i, "rejected": stated[0].j} if stated else {}
+        rows = {}
+        for label, k in shown.items():
+            response = group.responses[k]
+            ids, mask = chat.example(group.prompt.messages, response.text, ended=response.stop != "length")
+            rows[label] = chat.truncate(ids, mask, limit)
+        if rows and all(any(mask) for _, mask in rows.values()):
+            for label, (ids, mask) in rows.items():
+                yield (
+                    f"{label} (trained tokens in brackets)",
+                    decode(ids[: mask.index(1)]),
+                    decode(ids[mask.index(1) :]),
+                )
+            return
+    if groups and method.terms and method.reads != "prompts":
+        raise InputError(
+            "no row has a response within max_length", found=f"max_length {limit}", mend="Raise --max_length"
+        )
+    if prompts:
+        yield "example (what is sampled stands in brackets)", decode(chat.prompt_ids(prompts[0].messages)), " … "
+
+
+def _steps(told: Told, method: Method, groups: list[Group]) -> int | None:
+    """How many steps there will be, where that is known before."""
+    own = told.resolved
+    if own["max_steps"] >= 0:
+        return own["max_steps"]
+    if method.reads == "prompts":
+        return None
+    size = own["per_device_train_batch_size"] * own["gradient_accumulation_steps"]
+    return -(-len(groups) // size) * own["num_train_epochs"]
+
+
+def _evaluate(console: Console, policy: Policy, held_out: list[Group]) -> PairLogps:
+    from pippin.align.evaluate import pair_logps
+
+    with console.progress(f"testing on {len(held_out)} held-out pairs"):
+        return pair_logps(policy, held_out)
+
+
+def _after(
+    console: Console, method: Method, target: Path, held_out: list[Group], before: PairLogps | None, told: Told
+) -> dict[str, Any]:
+    """Accuracies on the held-out preferences, shown and as plain values."""
+    if not held_out:
+        return {}
+    title = f"accuracy on held-out preferences of {told.job.eval_data}"
+    if before is None:
+        from pippin.align.evaluate import score_accuracy
+        from pippin.lm.reward import load_reward
+
+        accuracy = score_accuracy(load_reward(target).score, held_out)
+        console.table(("reading", "after", "pairs"), [("score", accuracy, accuracy.n)], title=title)
+        return {"after": {"score": asdict(accuracy)}}
+    from pippin.align import run
+    from pippin.lm.hf import load_policy
+
+    policy = run.with_template(load_policy(str(target.absolute())), told.job.template or None)
+    after = _evaluate(console, policy, held_out)
+    tables = {"before": before.accuracies(), "after": after.accuracies(before), "change": after.change(before)}
+    names = {"sum": "summed log-probability", "mean": "mean log-probability", "implicit": "implicit reward"}
+    rows = [
+        (title_of, *(tables[when].get(key) for when in tables), tables["after"][key].n)
+        for key, title_of in names.items()
+    ]
+    console.table(("reading", *tables, "pairs"), rows, title=title)
+    return {when: {key: asdict(value) for key, value in found.items()} for when, found in tables.items()}
+
+
+def _told_after(console: Console, made: Any) -> None:
+    lines = [line for line in (made.metrics.get("first", {}), made.metrics.get("last", {})) if "loss" in line]
+    losses = dict.fromkeys(f"{line['loss']:.6f} at step {line['step']:.0f}" for line in lines)
+    if losses:
+        console.say(f"loss: {', '.join(losses)}")
+    ledger = made.ledger
+    console.say(f"{ledger.steps} steps, {ledger.wall_clock:.0f} seconds, {ledger.peak_memory / 1e9:.1f} GB at most")
+    dropped = made.state.get("dropped_rows")
+    if dropped:
+        console.note(f"{dropped} responses were left out: nothing of them is within max_length")
+
+
+def _same_run(target: Path, told: Told, overwrite: bool) -> None:
+    """Refuse to mix two runs in one folder; the same run goes on.
+
+    Raises:
+        InputError: the folder holds something else.
+    """
+    if overwrite and (target / CONFIG).exists():
+        shutil.rmtree(target)
+    if not target.exists() or not any(target.iterdir()):
+        return
+    file = target / CONFIG
+    if not file.is_file():
+        raise InputError(
+            "the folder is not empty and holds no run", where=f"--out {target}", mend="Name another folder"
+        )
+    from pippin.core.config import read_yaml
+
+    before, now = read_yaml(file)[0], told.to_row()
+    changed = [key for key in now if key != "out" and before.get(key) != _plain(now[key])]
+    if changed:
+        key = changed[0]
+        raise InputError(f"the folder holds another run ({key} differs)", where=f"--out {target}",
+                         found=before.get(key), expected=now[key], mend="Name another one or --overwrite")  # fmt: skip
+
+
+@contextmanager
+def _nothing_left(target: Path) -> Iterator[None]:
+    """Bad input that is only found while training leaves no folder behind."""
+    existed = target.exists()
+    try:
+        yield
+    except InputError:
+        if not existed:
+            shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
+def _write_config(target: Path, told: Told) -> None:
+    from pippin.core.run import replacing
+
+    with replacing(target / CONFIG) as file:
+        file.write(_yaml(told).encode())
+
+
+def _yaml(told: Told) -> str:
+    import yaml
+
+    return yaml.safe_dump(_plain(told.to_row()), sort_keys=False, allow_unicode=True)
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, at any depth, as YAML has them."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

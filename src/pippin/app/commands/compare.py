@@ -1,0 +1,194 @@
+"""``pippin compare``: a study of many arms, or which of two is better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pippin.app.commands.options import (
+    Json,
+    Limit,
+    MaxTokens,
+    Parser,
+    Samples,
+    Seed,
+    Strategy,
+    Temperature,
+    TopP,
+    With,
+    use_files,
+)  # fmt: skip
+from pippin.core.errors import GateNotMet, InputError
+
+if TYPE_CHECKING:
+    from pippin.app.console import Console
+
+
+_ARM_FIGURES = ("delta", "delta_low", "delta_high", "p", "n")
+"""What the gate of a study may name; it is asked of every arm against the baseline."""
+
+
+def compare(
+    first: Annotated[
+        str,
+        typer.Argument(metavar="STUDY.yaml | V1", help="A study, or V1: a response file, model, checkpoint or run."),
+    ],
+    second: Annotated[str, typer.Argument(metavar="[V2]", help="V2, of the same kinds.", show_default=False)] = "",
+    judge: Annotated[str, typer.Option(help="Who says which is better.", show_default=False)] = "",
+    prompts: Annotated[
+        str, typer.Option(help="Prompts to compare on.", show_default="those of the response files")
+    ] = "",
+    gate: Annotated[
+        str,
+        typer.Option(
+            metavar="EXPR", help='Such as "delta_low > 0": exit code 4 where it does not hold.', show_default=False
+        ),
+    ] = "",
+    metric: Annotated[str, typer.Option(help="win: shares of wins; score: a judge's numbers.")] = "win",
+    plan: Annotated[bool, typer.Option("--plan", help="A study: show arms and cells, and run nothing.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="A study: folder of the report.", show_default="the study's name")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="A study: processes that work at once.")] = 2,
+    strategy: Strategy = "",
+    parser: Parser = "",
+    n: Samples = 1,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    max_tokens: MaxTokens = None,
+    seed: Seed = 0,
+    limit: Limit = None,
+    with_: With = None,
+    json: Json = "",
+) -> None:
+    """Compare apples with apples: STUDY.yaml with its arms and confounds, or V1 and V2 under one judge."""
+    from pippin.app.console import Console, folder
+
+    console = Console(json)
+    use_files(with_)
+    if not second:
+        if not first.endswith((".yaml", ".yml")):
+            raise InputError("nothing to compare with", found=first, expected="STUDY.yaml, or V1 V2 --judge JUDGE")
+        target = folder(out or Path(first).stem, "--out")
+        _plan(console, first) if plan else _study(console, first, target, workers)
+        return
+    if not judge:
+        raise InputError("no judge is named", mend="Give --judge, such as rule/longer, rm/PATH or openai/gpt-4o-mini")
+    from pippin.compare import gate as gates
+    from pippin.compare.sides import Draw
+    from pippin.compare.two import compare_two
+    from pippin.core.store import Store
+
+    draw = Draw(n, temperature, top_p, max_tokens, seed)
+    with Store() as store, console.progress("comparing") as advance:
+        made = compare_two(
+            first, second, judge=judge, prompts=prompts, draw=draw, limit=limit, strategy=strategy, parser=parser,
+            metric=metric, gate=gate, store=store,  # type: ignore[arg-type] - a wrong metric is refused with its name
+            report=lambda what, done, total: advance(done, total, what=what),
+        )  # fmt: skip
+    _say(console, made)
+    figures = made.figures()
+    met = gates.holds(gate, figures) if gate else None
+    console.result({**made.to_row(), "gate": gate or None, "gate_met": met})
+    if met is False:
+        raise GateNotMet(f"the gate does not hold: {gate} ({_known(gate, figures)})")
+    failed = made.v1.failed + made.v2.failed + made.outcomes.get("failed", 0)
+    if failed:
+        console.note(f"{failed} requests failed; the same command asks them again")
+        raise typer.Exit(3)
+
+
+def _say(console: Console, made: Any) -> None:
+    """The decision first, then what more prompts would buy, then what stands beside it."""
+    from pippin.app.console import interval, one_line
+
+    console.say(one_line(made.decision))
+    console.say(made.more)
+    rows: list[tuple[Any, ...]] = [("delta, win share" if made.metric == "win" else "delta, mean score", made.delta)]
+    if made.metric == "win" and made.scores is not None:
+        rows.append(("mean score, V2 minus V1", made.scores))
+    rows += [
+        ("the rule `longer wins` would say", made.longer_wins),
+        ("same verdict in both orders", made.same_in_both_orders),
+        ("the response shown first is preferred", made.first_shown),
+        ("characters, V1", made.lengths[0]), ("characters, V2", made.lengths[1]),
+    ]  # fmt: skip
+    console.table(("", "value [95 % interval]"), [row for row in rows if row[1] is not None])
+    console.say(f"V1: {one_line(made.v1.name)}   V2: {one_line(made.v2.name)}   scope: {made.delta.scope}")
+    if made.worst is not None and made.best is not None:
+        ends = f"{interval(made.worst, sign=True)} and {interval(made.best, sign=True)}"
+        console.say(f"were all missing verdicts against V2, or for it: {ends}")
+    if any(made.left_out):
+        console.note(f"prompts of the files that are not compared: {made.left_out[0]} of V1, {made.left_out[1]} of V2")
+    for caution in made.cautions:
+        console.note(f"caution: {one_line(caution)}")
+
+
+def _known(gate: str, figures: dict[str, Any]) -> str:
+    """The figures that a gate names, with their values."""
+    named = [name for name in figures if name in gate]
+    return ", ".join(
+        f"{k} = {figures[k]:.4g}" if isinstance(figures[k], float) else f"{k} = {figures[k]}" for k in named
+    )
+
+
+def _plan(console: Console, file: str) -> None:
+    """Arms, and the cells that stand behind them: which are stored, and which would be run."""
+    from pippin.compare.plan import plan as make
+    from pippin.compare.study import read_study
+    from pippin.core.store import Store
+
+    made = make(read_study(file))
+    with Store() as store:
+        stored = {key for key in made.cells if store.cell(key) is not None}
+    console.say(made.study.question)
+    arms = [(r.arm.name, r.seed, ", ".join(r.verdicts), "made elsewhere" if r.external else "") for r in made.runs]
+    console.table(("arm", "seed", "decoding", ""), arms)
+    rows = [(cell.kind, cell.label, "stored" if key in stored else "to run") for key, cell in made.cells.items()]
+    console.table(("cell", "for", ""), rows, title=f"{len(rows) - len(stored)} of {len(rows)} cells to run")
+    console.result(
+        {
+            "question": made.study.question,
+            "arms": [{"name": a, "seed": s, "decodings": d.split(", "), "external": bool(e)} for a, s, d, e in arms],
+            "cells": [{"key": k, "kind": c.kind, "label": c.label, "needs": list(c.needs), "stored": k in stored}
+                      for k, c in made.cells.items()],
+        }
+    )  # fmt: skip
+
+
+def _study(console: Console, file: str, target: Path, workers: int) -> None:
+    """Run what is missing, analyse, and write results.json and the report."""
+    from pippin.compare import gate as gates
+    from pippin.compare import report, wording
+    from pippin.compare.run import run_study
+    from pippin.compare.study import read_study
+
+    study = read_study(file)
+    if study.gate:
+        gates.check(study.gate, _ARM_FIGURES)
+    with console.progress("cells") as advance:
+        results = run_study(
+            study, target, command=f"pippin compare {file}", workers=workers,
+            report=lambda what, done, total: advance(done, total, what=what),
+        )  # fmt: skip
+    console.say(results["decision"])
+    console.say(wording.confound_line(results))
+    console.table(*report.summary_rows(results))
+    console.say(str((target / "report.html").absolute()))
+    failed = [arm for arm, figures in _arms(results) if not gates.holds(study.gate, figures)] if study.gate else []
+    console.result({**results, "gate": study.gate or None, "gate_met": not failed if study.gate else None})
+    if failed:
+        raise GateNotMet(f"the gate does not hold for {', '.join(failed)}: {study.gate}")
+
+
+def _arms(results: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and figures of every arm but the baseline, in the study's own decoding (the first)."""
+    base = results["baseline"]
+    decoding = results["pooled"][0]["decoding"]
+    for row in results["pooled"]:
+        if row["decoding"] == decoding and row["name"] != base:
+            values = (row[f"delta_vs_{base}"], row["delta_low"], row["delta_high"], row["p_holm"], row["n"])
+            yield row["name"], dict(zip(_ARM_FIGURES, values, strict=True))

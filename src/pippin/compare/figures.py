@@ -1,0 +1,212 @@
+"""The figures of a comparison's page, from its results. Each comes with the sentences that stand beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from pippin.compare import wording as w
+from pippin.compare.plots import ForestRow, Point, Series, curve, forest, scatter, small_multiples
+from pippin.compare.svg import Span
+from pippin.compare.tables import BOUND, ArmRows, Names, arm_order, arm_rows, decodings, tone
+from pippin.compare.wording import Results
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Drawings that belong together, a heading where there are several such groups, and what to say beside them."""
+
+    drawings: tuple[Markup, ...]
+    heading: str = ""
+    sentences: tuple[str, ...] = ()
+
+
+def span(row: Mapping[str, Any], keys: tuple[str, str, str]) -> Span | None:
+    """A value of ``row`` with its interval, or None where it has none."""
+    value, low, high = (w.finite(row.get(k)) for k in keys)
+    return None if value is None else Span(value, low, high)
+
+
+def forest_figure(results: Results) -> Figure | None:
+    """Every arm's difference from the baseline, in one order under every decoding: that of the first, best arm first."""
+    names = Names.of(results)
+    arms = [a for a in arm_rows(results) if a.name != names.baseline]
+    sizes: dict[str, float] = {}
+    for a in arms:
+        if found := span(a.shown, names.delta):
+            sizes.setdefault(a.name, found.value)
+    ranked = sorted(sizes, key=lambda n: -sizes[n] if names.higher_is_better else sizes[n])
+    groups, spoken = [], []
+    for decoding in decodings(arms):
+        rows = []
+        for a in sorted(
+            (a for a in arms if a.decoding == decoding and a.name in sizes), key=lambda a: ranked.index(a.name)
+        ):
+            pooled = span(a.shown, names.delta)
+            if pooled is None:
+                continue
+            words = w.estimate(pooled.value, pooled.low, pooled.high, signed=True)
+            seeds = tuple(s for s in (span(r, names.delta) for r in a.seeds) if s)
+            rows.append(
+                ForestRow(a.name, pooled, seeds, tone(a.shown, names), f"{words}, n {w.count(a.shown.get('n'))}")
+            )
+            spoken.append(f"{a.name}, {decoding}: {words}")
+        if rows:
+            groups.append((decoding or "all responses", rows))
+    if not groups:
+        return None
+    hints = ("arm worse", "arm better") if names.higher_is_better else ("arm better", "arm worse")
+    title = f"Difference of every arm from {names.baseline} in {names.metric}, with 95 % intervals"
+    axis = f"difference from {names.baseline} in {names.metric}" + (f" ({names.unit})" if names.unit else "")
+    drawings = tuple(
+        forest(groups, name="forest", title=title, desc="; ".join(spoken), axis=axis, hints=hints, narrow=narrow)
+        for narrow in (False, True)
+    )
+    return Figure(drawings)
+
+
+def scatter_figure(
+    results: Results, key: str, *, name: str, title: str, axis: str, warp: Any = "linear"
+) -> Figure | None:
+    """The metric against the number under ``key``, one point per arm and seed, a panel per decoding."""
+    names, arms = Names.of(results), arm_rows(results)
+    inks = {arm: i for i, arm in enumerate(arm_order(arms))}
+    panels, levels, drawn, left = [], [], 0, 0
+    for decoding in decodings(arms):
+        held = [a for a in arms if a.decoding == decoding]
+        found = [p for a in held for r in (a.seeds or (a.shown,)) if (p := _point(r, a, key, names, inks[a.name]))]
+        left += sum(len(a.seeds or (a.shown,)) for a in held) - len(found)
+        if len({p.label for p in found}) > 1:
+            panels.append((decoding or "all responses", found))
+            levels.append(_level(held, names))
+            drawn += len(found)
+    if not panels:
+        return None
+    desc = "; ".join(f"{p.label}: {p.x.value:.2f}, {names.metric} {p.y.value:.3f}" for _, held in panels for p in held)
+    drawings = scatter(
+        panels, name=name, title=title, desc=desc, axis_x=axis, axis_y=names.metric, warp=warp, levels=levels
+    )
+    bounds = any(p.bound for _, held in panels for p in held)
+    sentences = [
+        f"{drawn} points, each one arm and seed; bars are 95 % intervals over prompts.",
+        "A dashed tail marks an upper bound: the true value lies at the mark or left of it." if bounds else "",
+        f"{left} rows without this number are not drawn." if left else "",
+    ]
+    return Figure(tuple(drawings), sentences=tuple(filter(None, sentences)))
+
+
+def _point(row: Mapping[str, Any], arm: ArmRows, key: str, names: Names, ink: int) -> Point | None:
+    x, y = span(row, (key, f"{key}_low", f"{key}_high")), span(row, names.value)
+    bound = key == "kl" and str(row.get("kl_kind") or "").startswith(BOUND)
+    return Point(x, y, ink, arm.name, bound) if x and y else None
+
+
+def _level(arms: Sequence[ArmRows], names: Names) -> tuple[float, str] | None:
+    """The baseline's metric under this decoding, with the words for its line."""
+    held = next((span(a.shown, names.value) for a in arms if a.name == names.baseline), None)
+    return (held.value, f"{names.baseline} {w.number(held.value)}") if held else None
+
+
+def curve_figures(results: Results) -> list[Figure]:
+    """The over-optimisation curves: metric above, proxy below, over n (log scale) where known, else over KL."""
+    names = Names.of(results)
+    found = []
+    for i, held in enumerate(w.items(results, "curves")):
+        key = "n" if _has_n(held) else "kl"
+        rows = [p for p in w.items(held, "points") if w.finite(p.get(key)) is not None]
+        gold = _series(rows, names.metric, 0, _has_n(held))
+        proxy = _series(rows, "proxy", 1, _has_n(held))
+        if gold is None:
+            continue
+        heights = [y.value for y in gold.ys]
+        best = heights.index(max(heights) if names.higher_is_better else min(heights))
+        peak = gold.xs[best] if best < len(gold.xs) - 1 else None
+        axis = "KL from the reference, nats per response (square-root scale)"
+        below: list[tuple[float, str]] = []
+        if _has_n(held):
+            kls = {w.finite(p["n"]): w.finite(p.get("kl")) for p in rows}
+            below = [(n, f"{kl:.1f}") for n in gold.xs if (kl := kls.get(n)) is not None]
+            axis = "n of best-of-n (log scale)" + (", below it KL in nats" if below else "")
+        title = w.visible(held.get("title") or held.get("name") or "over-optimisation")
+        drawing = curve(
+            [(names.metric, gold), *([("proxy: what was optimised", proxy)] if proxy else [])],
+            name=f"curve-{i}", title=title, desc=_told(rows, names), axis_x=axis,
+            warp="log" if _has_n(held) else "sqrt", below=_spaced(below), peak=peak,
+        )  # fmt: skip
+        seed = f"Seed {held['seed']}." if held.get("seed") is not None else ""
+        sentences = [_peak(gold, best, names, _has_n(held)), seed, str(held.get("note") or "")]
+        found.append(Figure((drawing,), title, tuple(filter(None, sentences))))
+    return found
+
+
+def _has_n(held: Mapping[str, Any]) -> bool:
+    """Whether a curve's points are numbers of responses: then n is the axis that says most."""
+    sizes = [w.finite(p.get("n")) for p in w.items(held, "points")]
+    return bool(sizes) and all(n is not None and n >= 1 for n in sizes)
+
+
+def _series(rows: Sequence[Mapping[str, Any]], name: str, ink: int, by_n: bool) -> Series | None:
+    along = sorted(
+        ((float(r["n" if by_n else "kl"]), s) for r in rows if (s := _of(r, name))), key=lambda pair: pair[0]
+    )
+    return Series(tuple(x for x, _ in along), tuple(s for _, s in along), ink) if along else None
+
+
+def _of(row: Mapping[str, Any], name: str) -> Span | None:
+    return span(row, (name, f"{name}_low", f"{name}_high"))
+
+
+def _spaced(below: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Every second word, every third ..., so that at most seven stand side by side."""
+    return list(below)[:: max(1, -(-len(below) // 7))]
+
+
+def _peak(gold: Series, best: int, names: Names, by_n: bool) -> str:
+    def at(k: int) -> str:
+        value = gold.ys[k]
+        where = f"n = {w.count(gold.xs[k])}" if by_n else f"KL {gold.xs[k]:.2f}"
+        return f"{w.estimate(value.value, value.low, value.high)} at {where}"
+
+    extreme = "Highest" if names.higher_is_better else "Lowest"
+    last = len(gold.xs) - 1
+    if best == last:
+        return f"{extreme} {names.metric}: {at(last)}, the last point; no fall is seen up to there."
+    return f"{extreme} {names.metric}: {at(best)}. At the end: {at(last)}."
+
+
+def _told(rows: Sequence[Mapping[str, Any]], names: Names) -> str:
+    return "; ".join(
+        f"n {w.count(r.get('n'))}, KL {w.number(r.get('kl'), 2)}: {names.metric} {w.number(r.get(names.metric))}, "
+        f"proxy {w.number(r.get('proxy'))}"
+        for r in rows
+    )
+
+
+def learning_figures(results: Results) -> list[Figure]:
+    """Learning curves: a group per metric, a small chart per arm, a line per seed."""
+    names, found = Names.of(results), []
+    runs = [r for r in w.items(results, "learning") if _steps(r)]
+    arms = list(dict.fromkeys([*arm_order(arm_rows(results)), *(str(r["arm"]) for r in runs)]))
+    for i, metric in enumerate(dict.fromkeys(str(r["metric"]) for r in runs)):
+        panels: dict[str, list[Series]] = {}
+        for run in (r for r in runs if str(r["metric"]) == metric):
+            held = panels.setdefault(str(run["arm"]), [])
+            along = _steps(run)
+            ink = arms.index(str(run["arm"]))
+            held.append(Series(tuple(s for s, _ in along), tuple(Span(v) for _, v in along), ink, len(held)))
+        shared = metric.endswith(names.metric)
+        drawings = small_multiples(
+            list(panels.items()), name=f"learning-{i}", title=f"{metric} while training", axis_x="step", shared=shared,
+            desc="; ".join(f"{arm}: ends at {held[-1].ys[-1].value:.3g}" for arm, held in panels.items()),
+        )  # fmt: skip
+        scale = ("These charts share one vertical scale.",) if shared else ()
+        found.append(Figure(tuple(drawings), w.visible(metric), scale))
+    return found
+
+
+def _steps(run: Mapping[str, Any]) -> list[tuple[float, float]]:
+    pairs = [(w.finite(p[0]), w.finite(p[1])) for p in run.get("points") or ()]
+    return sorted((x, y) for x, y in pairs if x is not None and y is not None)

@@ -1,0 +1,65 @@
+"""A study from file to page: plan, run what is missing, analyse, write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pippin.compare.plan import Cell, Plan, plan
+from pippin.compare.pool import run_cells
+from pippin.compare.study import Study
+from pippin.core.run import write_json
+from pippin.core.store import Store
+
+Json = dict[str, Any]
+
+
+def run_study(
+    study: Study,
+    out: Path,
+    *,
+    command: str,
+    workers: int = 2,
+    report: Callable[[str, int, int], None] | None = None,
+) -> Json:
+    """Run a study and write ``results.json``, ``report.html`` and ``report.md`` into ``out``.
+
+    Args:
+        report: receives (what happened, cells done, cells in all), for a progress bar.
+
+    Raises:
+        CellsFailed: some cells failed; those that finished are kept, and nothing is written to ``out``.
+    """
+    from pippin.compare.analyse import analyse
+    from pippin.compare.report import write_report
+
+    started = time.monotonic()
+    planned = plan(study)
+    with Store() as store:
+        spent = _run(planned, workers, report, store)
+        results = analyse(planned, store, command)
+        results["seconds"] = {"total": round(time.monotonic() - started, 1), **spent}
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "results.json", results)
+        write_report(results, out)
+    return results
+
+
+def _run(planned: Plan, workers: int, report: Callable[[str, int, int], None] | None, store: Store) -> Json:
+    total = len(planned.cells)
+    done = sum(store.cell(key) is not None for key in planned.cells)
+    count = {"done": done}
+
+    def watch(cell: Cell, event: str, figures: Json) -> None:
+        if event in ("done", "failed"):
+            count["done"] += 1
+        if report is not None and event != "progress":
+            report(f"{event}: {cell.label}", count["done"], total)
+
+    if report is not None:
+        report(f"{done} of {total} cells are in the store", done, total)
+    spent = run_cells(planned.cells, None, workers=workers, watch=watch)
+    cells = {planned.cells[key].label: round(value, 1) for key, value in spent["seconds"].items()}
+    return {"cells": cells, "ran": len(spent["ran"]), "peak_memory_bytes": spent["peak_memory"]}

@@ -1,0 +1,369 @@
+"""Which of two is better: response files, models, checkpoints or runs, judged on the same prompts in both orders.
+
+Pairs are made by prompt id. A pair's credit for V2 is the mean over both orders of 1 (won), 1/2 (tie) and 0 (lost);
+delta is V2's win share less V1's, so that it lies between -1 and 1 whatever the judge; or, on request, the mean
+difference of a scoring judge's numbers. Intervals resample prompts.
+
+Source: Dubois et al., "AlpacaFarm", 2023, section 2 (win rate, ties half); Miller, "Adding error bars to evals", 2024
+(paired differences, clusters); Wang et al., "Large language models are not fair evaluators", 2023 (both orders).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from pippin import stats
+from pippin.compare import gate as gates
+from pippin.compare import inputs
+from pippin.compare.sides import Draw, Side, ask, cautions, find_model, is_file, read_file, required
+from pippin.core.errors import InputError, UnknownName
+from pippin.core.types import Choice, Estimate, Judge, Outcome, Prompt, Response
+from pippin.judge.ask import Pair
+from pippin.judge.resolve import resolve
+
+if TYPE_CHECKING:
+    from pippin.core.store import Store
+    from pippin.judge.judging import Judging
+    from pippin.lm.protocols import Answers
+
+Metric = Literal["win", "score"]
+Report = Callable[[str, int, int], None]
+VERDICTS = {1: "V2 is better", -1: "V2 is worse", 0: "cannot tell"}
+FIGURES = (
+    "verdict", "delta", "delta_low", "delta_high", "p", "n", "pairs", "missing", "same_in_both_orders", "first_shown",
+    "v1_length", "v2_length",
+)  # fmt: skip
+"""The names that a gate may use."""
+_BATCH = 256  # pairs judged between two reports
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came out. ``delta`` is V2 minus V1; ``missing`` counts pairs without a verdict in both orders."""
+
+    v1: Side
+    v2: Side
+    judge: Judge
+    metric: Metric
+    delta: Estimate
+    worst: Estimate | None  # delta if every missing pair went against V2, and for it; None where nothing is missing
+    best: Estimate | None
+    scores: Estimate | None  # mean difference of the judge's numbers, where it gives any
+    pairs: int
+    identical: int  # pairs of equal texts: ties, not asked about
+    missing: int
+    outcomes: Counter[str]
+    same_in_both_orders: Estimate | None
+    first_shown: Estimate | None
+    lengths: tuple[Estimate | None, Estimate | None, Estimate | None]  # characters: V1, V2, difference
+    longer_wins: Estimate  # what the rule "longer wins" would say
+    left_out: tuple[int, int]  # prompts of the files V1 and V2 that are in no pair
+    cautions: tuple[str, ...]
+
+    @property
+    def sign(self) -> int:
+        return (self.delta.low > 0) - (self.delta.high < 0)
+
+    @property
+    def unit(self) -> str:
+        return self.delta.unit
+
+    @property
+    def decision(self) -> str:
+        """One sentence with its interval."""
+        d = self.delta
+        number = f"{d.value:+.{_digits(d)}f} [{d.low:.{_digits(d)}f}, {d.high:.{_digits(d)}f}]"
+        text = (
+            f"{VERDICTS[self.sign]}: {number} {d.unit} (V2 minus V1), n={d.clusters} prompts, judge {self.judge.name}"
+        )
+        return text + (f", {self.missing} of {self.pairs} pairs missing" if self.missing else "")
+
+    @property
+    def more(self) -> str:
+        """What more prompts would buy."""
+        d = self.delta
+        if d.clusters < 2 or d.high <= d.low:
+            return "More prompts: their number cannot be estimated from these, which all say the same."
+        sd = stats.cluster_sd(d)
+        seen, size = stats.minimum_detectable_effect(sd, d.clusters), abs(d.value)
+        if self.metric == "win" and seen > 2:
+            text = f"With {d.clusters} prompts, no true difference is found reliably"
+        else:
+            text = f"With {d.clusters} prompts, a true difference of {seen:.{_digits(d)}f} is found four times in five"
+        if self.sign:
+            return f"{text}; {4 * d.clusters} prompts would halve the interval."
+        if size < seen / 100:
+            return f"{text}; {4 * d.clusters} prompts would find one of half that size."
+        return f"{text}; to find one as large as seen here takes about {_rounded(stats.sample_size(size, sd))} prompts."
+
+    def figures(self) -> dict[str, Any]:
+        """The names and values that a gate may use."""
+        return {
+            "verdict": VERDICTS[self.sign], "delta": self.delta.value, "delta_low": self.delta.low,
+            "delta_high": self.delta.high, "p": self.delta.p, "n": self.delta.clusters, "pairs": self.pairs,
+            "missing": self.missing,
+            "same_in_both_orders": _value(self.same_in_both_orders), "first_shown": _value(self.first_shown),
+            "v1_length": _value(self.lengths[0]), "v2_length": _value(self.lengths[1]),
+        }  # fmt: skip
+
+    def to_row(self) -> dict[str, Any]:
+        """Plain values for JSON: the figures, and all that stands behind them."""
+        return {
+            "decision": self.decision, "more": self.more, **self.figures(), "metric": self.metric, "unit": self.unit,
+            "scope": self.delta.scope, "level": self.delta.level, "method": self.delta.method,
+            "judge": asdict(self.judge), "v1": _side_row(self.v1), "v2": _side_row(self.v2),
+            "delta_if_missing": [self.worst.value, self.best.value] if self.worst and self.best else None,
+            "score_difference": _row(self.scores), "identical": self.identical,
+            "outcomes": dict(sorted(self.outcomes.items())),
+            "position_bias": _row(self.first_shown), "consistency": _row(self.same_in_both_orders),
+            "length": dict(zip(("v1", "v2", "difference"), map(_row, self.lengths), strict=True)),
+            "baselines": {"rule/longer": _row(self.longer_wins)},
+            "prompts_left_out": {"v1": self.left_out[0], "v2": self.left_out[1]},
+            "cautions": list(self.cautions),
+        }  # fmt: skip
+
+
+def compare_two(
+    first: str,
+    second: str,
+    *,
+    judge: str,
+    prompts: str = "",
+    draw: Draw = Draw(),  # noqa: B008 - frozen
+    limit: int | None = None,
+    strategy: str = "",
+    parser: str = "",
+    metric: Metric = "win",
+    gate: str = "",
+    store: Store | None = None,
+    report: Report | None = None,
+) -> Comparison:
+    """Compare V1 (``first``) and V2 (``second``).
+
+    Args:
+        first: a response file, a model's name, a checkpoint folder or a run's folder. So is ``second``.
+        judge: as ``judge.resolve`` takes it.
+        prompts: a file or source of prompts; by default those of the response files.
+        draw: how models are asked.
+        limit: at most so many prompts.
+        metric: ``win``, or ``score`` for the mean difference of a judge's numbers.
+        gate: checked for its names before any work; evaluate it with ``gate.holds(gate, result.figures())``.
+        store: keeps what models and judges said, so that nothing is paid for twice.
+        report: receives what is being done, how much of it is done, and how much there is.
+
+    Raises:
+        InputError: nothing to compare: no prompts, no response, no prompt in common, no verdict at all; or a bad name.
+    """
+    if metric not in get_args(Metric):
+        raise UnknownName("metric", metric, get_args(Metric))
+    if gate:
+        gates.check(gate, FIGURES)
+    sides = tuple(read_file(v) if is_file(v) else None for v in (first, second))
+    asked = _prompts(sides, (first, second), prompts, limit, draw.seed)
+    working = resolve(judge, strategy=strategy, parser=parser, seed=draw.seed)
+    scoring = _scores(working, metric)
+    models = [None if side else find_model(v) for side, v in zip(sides, (first, second), strict=True)]
+    v1, v2 = (
+        _only(side, asked, label) if side else _answers(v, model, asked, draw, store, report, label)
+        for side, v, model, label in zip(sides, (first, second), models, ("V1", "V2"), strict=True)
+    )
+    made = pairs(v1, v2)
+    if not made:
+        raise InputError("no prompt in common", where=f"{first}, {second}",
+                         mend="Pairs are made by prompt: its messages must be the same in both")  # fmt: skip
+    different = [pair for pair in made if pair.first.text != pair.second.text]
+    choices = judged(working, different, store, report)
+    unused = [len(side.by_prompt) - len({p.prompt.id for p in made}) if side else 0 for side in sides]
+    return _summary(v1, v2, working, judge, metric, made, different, choices, scoring, (unused[0], unused[1]))
+
+
+def pairs(v1: Side, v2: Side) -> list[Pair]:
+    """Pairs by prompt: the k-th responses of both; a side's single response with each of the other's."""
+    other, known = v2.by_prompt, v1.by_prompt
+    made = []
+    for prompt in v1.prompts:
+        one, two = known[prompt.id], other.get(prompt.id, [])
+        many = max(len(one), len(two)) if 1 in (len(one), len(two)) else min(len(one), len(two))
+        if two:
+            made += [Pair(prompt, one[k % len(one)], two[k % len(two)]) for k in range(many)]
+    return made
+
+
+def judged(
+    judge: Judging, made: Sequence[Pair], store: Store | None = None, report: Report | None = None
+) -> list[Choice]:
+    """Both orders of every pair, some pairs at a time."""
+    choices: list[Choice] = []
+    for start in range(0, len(made), _BATCH):
+        choices += judge.compare(made[start : start + _BATCH], store=store)
+        if report is not None:
+            report("judging", len(choices) // 2, len(made))
+    return choices
+
+
+def _prompts(
+    sides: tuple[Side | None, ...], names: tuple[str, str], source: str, limit: int | None, seed: int
+) -> list[Prompt]:
+    """The prompts to compare on: those named, else those that the response files have in common."""
+    known = [side.prompts for side in sides if side is not None]
+    if source:
+        found = inputs.read_prompts(source, seed)
+    elif not known:
+        raise InputError("two models need prompts to answer", mend="Give --prompts FILE")
+    else:
+        common = set.intersection(*({p.id for p in listed} for listed in known))
+        found = [p for p in known[0] if p.id in common]
+        if not found:
+            raise InputError("no prompt in common", where=" and ".join(names),
+                             mend="Pairs are made by prompt: its messages must be the same in both")  # fmt: skip
+    return found[:limit]
+
+
+def _only(side: Side, asked: Sequence[Prompt], label: str) -> Side:
+    wanted = {p.id for p in asked}
+    rows = tuple(row for row in side.rows if row[0].id in wanted)
+    if not rows:
+        raise InputError(f"{label} answers none of the prompts", where=side.name)
+    return Side(side.name, rows)
+
+
+def _answers(
+    name: str, model: Answers | None, asked: Sequence[Prompt], draw: Draw, store: Store | None, report: Report | None,
+    label: str,
+) -> Side:  # fmt: skip
+    assert model is not None
+    told = None if report is None else lambda done, total: report(f"{label} answers", done, total)
+    return required(ask(name, model, asked, draw, store, told), label)
+
+
+def _scores(judge: Judging, metric: Metric) -> bool:
+    """Whether the judge gives numbers; an InputError where they are asked for and it gives none."""
+    try:
+        judge.score([])
+    except InputError:
+        if metric == "score":
+            raise
+        return False
+    return True
+
+
+def _summary(
+    v1: Side, v2: Side, judge: Judging, spec: str, metric: Metric, made: list[Pair], different: list[Pair],
+    choices: list[Choice], scoring: bool, left_out: tuple[int, int],
+) -> Comparison:  # fmt: skip
+    ids_P = np.array([pair.prompt.id for pair in made])
+    orders_P_2 = _credits(made, different, choices)
+    credit_P = orders_P_2.mean(axis=1)
+    missing = int(np.isnan(credit_P).sum())
+    if missing == len(made):
+        raise InputError("the judge decided no pair", where=spec, found=dict(Counter(str(c.outcome) for c in choices)))
+    win = stats.paired(credit_P, 1 - credit_P, ids_P, support=(-1, 1), unit="win share")
+    bounds = stats.bounds(2 * credit_P - 1, -1, 1, ids_P, unit="win share") if missing else None
+    difference = _score_difference(judge, made, ids_P) if scoring else None
+    if metric == "score" and difference is None:
+        raise InputError("the judge's numbers tell no difference with an interval", where=spec,
+                         mend="Compare on more prompts, or by --metric win")  # fmt: skip
+    length_1_P, length_2_P = (np.array([len(r.text) for r in side], float) for side in _columns(made))
+    shown_C = np.array([_shown(choice) for choice in choices])
+    decided = bool((np.abs(shown_C) == 1).any())
+    asked_P = np.array([pair.first.text != pair.second.text for pair in made])
+    heard = bool(asked_P.any()) and not np.isnan(credit_P[asked_P]).all()
+    same_P = np.where(np.isnan(credit_P), np.nan, orders_P_2[:, 0] == orders_P_2[:, 1])[asked_P]
+    delta = difference if metric == "score" and difference is not None else win
+    return Comparison(
+        v1, v2, judge.info, metric, delta,
+        worst=bounds.worst if bounds and metric == "win" else None,
+        best=bounds.best if bounds and metric == "win" else None,
+        scores=difference, pairs=len(made), identical=len(made) - len(different), missing=missing,
+        outcomes=Counter(str(c.outcome) for c in choices),
+        same_in_both_orders=stats.mean(same_P, ids_P[asked_P], support=(0, 1), unit="pairs") if heard else None,
+        first_shown=stats.position_bias(shown_C, [c.prompt_id for c in choices]) if decided else None,
+        lengths=(_mean(length_1_P, ids_P), _mean(length_2_P, ids_P), _paired(length_2_P, length_1_P, ids_P)),
+        longer_wins=stats.mean(np.sign(length_2_P - length_1_P), ids_P, support=(-1, 1), unit="win share"),
+        left_out=left_out, cautions=tuple(cautions((v1, v2), judge, spec)),
+    )  # fmt: skip
+
+
+def _credits(made: list[Pair], different: list[Pair], choices: list[Choice]) -> np.ndarray:
+    """Credit of V2 in each order, ``[P, 2]``: 1, 1/2, 0, NaN where missing. Equal texts are ties."""
+    said = iter(choices)
+    asked = {id(pair) for pair in different}
+    rows = []
+    for pair in made:
+        if id(pair) not in asked:
+            rows.append([0.5, 0.5])
+            continue
+        credits = [next(said).credit(pair.second.id) for _ in range(2)]
+        rows.append([_number(credit) for credit in credits])
+    return np.array(rows)
+
+
+def _score_difference(judge: Judging, made: list[Pair], ids_P: np.ndarray) -> Estimate | None:
+    """Mean difference of the judge's numbers; None where it gave none, or one prompt's only on a scale without ends."""
+    rows = {(p.prompt.id, r.id): (p.prompt, r) for p in made for r in (p.first, p.second)}
+    scores = dict(zip(rows, judge.score(list(rows.values())), strict=True))
+    one_P, two_P = (
+        np.array([_number(scores[p.prompt.id, r.id].value) for p, r in zip(made, side, strict=True)])
+        for side in _columns(made)
+    )
+    scale = next((score.scale for score in scores.values() if score.scale), None)
+    known = ~np.isnan(two_P - one_P)
+    if not known.any() or (scale is None and len(set(ids_P[known])) < 2):
+        return None
+    support = (scale[0] - scale[1], scale[1] - scale[0]) if scale else None
+    return stats.paired(two_P, one_P, ids_P, support=support, unit="mean score")
+
+
+def _columns(made: list[Pair]) -> tuple[list[Response], list[Response]]:
+    """The responses of V1 and those of V2."""
+    return [pair.first for pair in made], [pair.second for pair in made]
+
+
+def _mean(values_P: np.ndarray, ids_P: np.ndarray) -> Estimate | None:
+    return stats.mean(values_P, ids_P, unit="characters") if len(set(ids_P)) > 1 else None
+
+
+def _paired(two_P: np.ndarray, one_P: np.ndarray, ids_P: np.ndarray) -> Estimate | None:
+    return stats.paired(two_P, one_P, ids_P, unit="characters") if len(set(ids_P)) > 1 else None
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def _shown(choice: Choice) -> float:
+    """1 the response shown first, -1 the second, 0 neither, NaN missing."""
+    if choice.outcome.missing:
+        return np.nan
+    return {Outcome.FIRST: 1.0, Outcome.SECOND: -1.0}.get(choice.outcome, 0.0)
+
+
+def _digits(estimate: Estimate) -> int:
+    """Decimals with which a number reads well: three below ten, fewer above."""
+    size = max(abs(estimate.low), abs(estimate.high), abs(estimate.value))
+    return 3 if size < 10 else 1 if size < 1000 else 0
+
+
+def _rounded(count: int) -> int:
+    """Two significant digits: more would promise too much."""
+    return int(float(f"{count:.2g}"))
+
+
+def _side_row(side: Side) -> dict[str, Any]:
+    return {
+        "name": side.name, "responses": len(side.rows), "prompts": len(side.by_prompt), "failed": side.failed,
+        "sampling": None if side.sampling is None else asdict(side.sampling),
+    }  # fmt: skip
+
+
+def _value(estimate: Estimate | None) -> float | None:
+    return None if estimate is None else estimate.value
+
+
+def _row(estimate: Estimate | None) -> dict[str, Any] | None:
+    return None if estimate is None else asdict(estimate)

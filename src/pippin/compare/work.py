@@ -1,0 +1,277 @@
+"""One cell's work: from its specification to its result, with what earlier cells left in the store."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pippin.align.run import align, scorer, with_template
+from pippin.compare import inputs
+from pippin.compare.plan import CELL, Cell, judge_scores
+from pippin.core.errors import InputError
+from pippin.core.run import Ledger, write_json
+from pippin.core.store import Store
+from pippin.core.types import Group, Prompt, Response, Sampling
+from pippin.data import files
+from pippin.judge.ask import ORDERS, Pair
+from pippin.judge.resolve import resolve
+from pippin.lm.forward import exact_kl, pad
+from pippin.lm.hf import load_policy
+from pippin.lm.policy import Policy
+from pippin.stats import best_of_n_kl
+
+Json = dict[str, Any]
+RESULT = "cell.json"
+Report = Callable[[Mapping[str, float]], None]
+
+
+def run_cell(cell: Cell, store: Store, report: Report | None = None) -> Json:
+    """Do a cell's work unless the store has it; the result, which is stored before it is returned."""
+    done = store.cell(cell.key)
+    if done is not None:
+        return done["result"]
+    made = store.artifact(cell.key)
+    if made is not None:  # killed between the folder and the row
+        result = json.loads((made / RESULT).read_text())
+    elif cell.kind in ("train", "feedback", "respond"):
+        with store.writing(cell.key) as folder:
+            result = WORK[cell.kind](_paths(cell.spec, store), store, folder, report)
+            write_json(folder / RESULT, result)
+    else:
+        result = WORK[cell.kind](_paths(cell.spec, store), store, None, report)
+    store.add_cell(cell.key, {"kind": cell.kind, "label": cell.label, **cell.spec}, result)
+    return result
+
+
+def _paths(spec: Any, store: Store) -> Any:
+    """``cell:KEY`` replaced by the folder of that cell's artifact."""
+    if isinstance(spec, str):
+
+        def folder(found: re.Match[str]) -> str:
+            place = store.artifact(found[1])
+            if place is None:
+                raise InputError("a finished cell's files are gone", found=found[1], mend="Run: pippin store clean")
+            return str(place)
+
+        return CELL.sub(folder, spec)
+    if isinstance(spec, Mapping):
+        return {k: _paths(v, store) for k, v in spec.items()}
+    return spec
+
+
+def train(spec: Json, store: Store, folder: Path, report: Report | None) -> Json:
+    """Run a method; the artifact is its model folder."""
+    seed = spec["seed"]
+    data = _groups(spec["data"], seed) if spec["data"] else []
+    labels = spec["match"].get("labels")
+    if labels is not None and any(g.judgements for g in data):
+        data = _first_labels(data, int(labels))
+    run = align(
+        spec["method"],
+        {**spec["settings"], "seed": seed},
+        model=spec["model"],
+        template=spec["template"],
+        data=data,
+        prompts=inputs.read_prompts(spec["prompts"], seed) if spec["prompts"] else (),
+        reward=spec["reward"],
+        development=inputs.read_prompts(spec["dev"], seed) if spec["dev"] else (),
+        judge=spec["judge"],
+        out=folder,
+        report=report,
+    )
+    return {"ledger": run.ledger.to_row(), "state": run.state, "metrics": run.metrics, "manifest": run.manifest}
+
+
+def feedback(spec: Json, store: Store, folder: Path, report: Report | None) -> Json:
+    """Draw responses and have them compared, all pairs of a prompt; the artifact holds the groups."""
+    policy = load_policy(spec["policy"])
+    prompts = inputs.read_prompts(spec["prompts"], spec["seed"])
+    n = spec["n"]
+    sampling = Sampling(spec["temperature"], 1.0, spec["max_tokens"], spec["seed"])
+    drawn = policy.respond(prompts, n=n, sampling=sampling, purpose="feedback")
+    judge = resolve(spec["judge"], seed=spec["seed"])
+    groups = [(p, drawn[k * n : (k + 1) * n]) for k, p in enumerate(prompts)]
+    pairs = [Pair(p, a, b) for p, rs in groups for i, a in enumerate(rs) for b in rs[i + 1 :] if a.text != b.text]
+    orders = ORDERS if spec["orders"] == "both" else ORDERS[:1]
+    said: dict[str, list[Any]] = {}
+    for choice in judge.compare(pairs, orders=orders):
+        said.setdefault(choice.prompt_id, []).append(choice)
+    files.write_groups(folder / "groups.jsonl", (Group(p, tuple(rs), tuple(said.get(p.id, ()))) for p, rs in groups))
+    tokens = sum(_length(policy, p, r) for p, rs in groups for r in rs)
+    ledger = Ledger()
+    ledger.add(policy_tokens_sampled=tokens)  # prompts and labels count where they are trained on
+    return {"ledger": ledger.to_row(), "prompts": len(prompts), "pairs": len(pairs), "judge": judge.info.name}
+
+
+def respond(spec: Json, store: Store, folder: Path, report: Report | None) -> Json:
+    """A policy answers prompts; the artifact holds the responses."""
+    policy = with_template(load_policy(spec["policy"]), spec["template"])
+    prompts = inputs.read_prompts(spec["prompts"], 0)
+    sampling = Sampling(spec["temperature"], 1.0, spec["max_tokens"], spec["seed"])
+    said = policy.respond(prompts, n=spec["n"], sampling=sampling, rerank=reranker(policy), purpose="evaluate")
+    by_id = {p.id: p for p in prompts}
+    files.write_responses(folder / "responses.jsonl", ((by_id[r.prompt_id], r) for r in said))
+    lengths = [_length(policy, by_id[r.prompt_id], r) for r in said]
+    return {
+        "mean_length": float(np.mean(lengths)),
+        "share_without_end": float(np.mean([r.stop != "end" for r in said])),
+        "lengths": _by_prompt([r.prompt_id for r in said], lengths),
+        "manifest": {
+            "template": policy.chat.template_hash,
+            "tokenizer": policy.chat.tokenizer_hash,
+            "weights": policy.weights_digest,
+            "precision of answers": str(policy.model.dtype).removeprefix("torch."),
+        },
+    }
+
+
+def judge(spec: Json, store: Store, folder: Path | None, report: Report | None) -> Json:
+    """Scores of responses, or their credit against another set of responses to the same prompts in both orders."""
+    rows = files.read_responses(Path(spec["responses"]) / "responses.jsonl")
+    judging = resolve(spec["judge"])
+    if judge_scores(spec["judge"]):
+        scores = [s.value for s in judging.score(rows)]
+        return {"values": _by_prompt([p.id for p, _ in rows], scores), "judge": judging.info.name}
+    others: dict[str, list[Response]] = {}
+    for prompt, response in files.read_responses(Path(spec["against"]) / "responses.jsonl"):
+        others.setdefault(prompt.id, []).append(response)
+    pairs = [
+        Pair(p, r, others[p.id][k % len(others[p.id])]) for k, (p, r) in enumerate(_numbered(rows)) if p.id in others
+    ]
+    choices = judging.compare(pairs, store=store)
+    per = len(choices) // max(1, len(pairs))
+    values: dict[str, list[float | None]] = {}
+    for k, pair in enumerate(pairs):
+        credits = [
+            c.credit(pair.first.id) if pair.first.id != pair.second.id else 0.5
+            for c in choices[k * per : (k + 1) * per]
+        ]
+        values.setdefault(pair.prompt.id, []).extend(credits)
+    return {"values": values, "judge": judging.info.name}
+
+
+def kl(spec: Json, store: Store, folder: Path | None, report: Report | None) -> Json:
+    """KL of a policy from a reference over its own temperature-1 responses: exact at every prefix, summed; nats.
+
+    Best-of-n has no distribution of its own at hand: the bound log n - (n-1)/n takes its place.
+    """
+    policy = load_policy(spec["policy"])
+    rows = files.read_responses(Path(spec["responses"]) / "responses.jsonl")
+    if policy.decoding.n > 1:
+        n = policy.decoding.n
+        return {"values": {rows[0][0].id: [best_of_n_kl(n)]}, "kind": "upper bound: log n - (n-1)/n", "n": n}
+    reference = load_policy(spec["reference"])
+    if policy.chat.tokenizer_hash != reference.chat.tokenizer_hash:
+        raise InputError("KL needs one vocabulary", found="two tokenizers", where=spec["policy"])
+    rows = [(p, r) for p, r in rows if r.text or r.stop == "end"]  # a response without a token has no KL
+    encoded = [policy.chat.example(p.messages, r.text, ended=r.stop == "end") for p, r in rows]
+    values: list[float] = []
+    with torch.inference_mode():
+        for start in range(0, len(encoded), 64):
+            part = encoded[start : start + 64]
+            ids, attention = pad([e[0] for e in part], policy.chat.pad_id)
+            mask, _ = pad([e[1] for e in part], 0)
+            values += exact_kl(policy.model, reference.model, ids, attention, mask.bool()).tolist()
+    return {"values": _by_prompt([p.id for p, _ in rows], values), "kind": "exact"}
+
+
+def check(spec: Json, store: Store, folder: Path | None, report: Report | None) -> Json:
+    """How often a judge and the study's judge prefer the same of two draws of a policy, on pairs that neither ties."""
+    groups, proxy, gold = _drawn(spec, spec["judge"], "check")
+    right, untied = {}, {}
+    for prompt, p, g in zip(groups, proxy, gold, strict=True):
+        pairs = [(p[i] - p[j], g[i] - g[j]) for i in range(len(p)) for j in range(i)]
+        decided = [(a, b) for a, b in pairs if b != 0]
+        untied[prompt.id] = len(decided)
+        right[prompt.id] = sum(0.5 if a == 0 else float((a > 0) == (b > 0)) for a, b in decided)
+    return {"right": right, "untied": untied}
+
+
+def curve(spec: Json, store: Store, folder: Path | None, report: Report | None) -> Json:
+    """Proxy and gold of ``n`` draws for each prompt: what best-of-n curves are estimated from."""
+    groups, proxy, gold = _drawn(spec, spec["reward"], "curve")
+    return {"prompts": [p.id for p in groups], "proxy": proxy, "gold": gold}
+
+
+def _drawn(spec: Json, judge: str, purpose: str) -> tuple[list[Prompt], list[list[float]], list[list[float]]]:
+    policy = load_policy(spec["policy"])
+    prompts = inputs.read_prompts(spec["prompts"], spec["seed"])[: spec["limit"]]
+    n = int(spec["n"])
+    said = policy.respond(prompts, n=n, sampling=Sampling(1.0, 1.0, spec["max_tokens"], spec["seed"]), purpose=purpose)
+    asked = [p for p in prompts for _ in range(n)]
+    texts = [r.text for r in said]
+    proxy, gold = scorer(judge)(asked, texts), scorer(spec["against"])(asked, texts)
+    rows = range(0, len(texts), n)
+    return prompts, [list(proxy[i : i + n]) for i in rows], [list(gold[i : i + n]) for i in rows]
+
+
+def reranker(policy: Policy):
+    """The scorer of a best-of-n recipe as ``respond`` takes it; None where the recipe has none."""
+    if policy.decoding.n <= 1 or not policy.decoding.reranker:
+        return None
+    score = scorer(policy.decoding.reranker)
+
+    def rerank(prompts: Sequence[Prompt], texts: list[list[str]]) -> list[list[float]]:
+        flat = list(
+            score([p for p, ts in zip(prompts, texts, strict=True) for _ in ts], [t for ts in texts for t in ts])
+        )
+        out = []
+        for ts in texts:
+            out.append(flat[: len(ts)])
+            del flat[: len(ts)]
+        return out
+
+    return rerank
+
+
+def _groups(data: str, seed: int) -> list[Group]:
+    folder = Path(data)
+    if (folder / "groups.jsonl").is_file():
+        return list(files.read_groups(folder / "groups.jsonl"))
+    return inputs.read_groups(data, seed)
+
+
+def _first_labels(data: list[Group], labels: int) -> list[Group]:
+    """The first groups whose judgements add up to ``labels``; the last one is cut."""
+    out: list[Group] = []
+    for group in data:
+        if labels <= 0:
+            break
+        out.append(Group(group.prompt, group.responses, group.judgements[:labels]))
+        labels -= len(group.judgements)
+    return out
+
+
+def _length(policy: Policy, prompt: Prompt, response: Response) -> int:
+    """Tokens of a response, its end token counted."""
+    if not response.text and response.stop != "end":
+        return 0
+    return sum(policy.chat.example(prompt.messages, response.text, ended=response.stop == "end")[1])
+
+
+def _by_prompt(ids: Sequence[str], values: Sequence[Any]) -> dict[str, list[Any]]:
+    out: dict[str, list[Any]] = {}
+    for prompt_id, value in zip(ids, values, strict=True):
+        out.setdefault(prompt_id, []).append(value)
+    return out
+
+
+def _numbered(rows: Sequence[tuple[Prompt, Response]]) -> list[tuple[Prompt, Response]]:
+    return sorted(rows, key=lambda row: row[1].sample)
+
+
+WORK: dict[str, Callable[..., Json]] = {
+    "train": train,
+    "feedback": feedback,
+    "respond": respond,
+    "judge": judge,
+    "kl": kl,
+    "check": check,
+    "curve": curve,
+}

@@ -1,0 +1,1 @@
+"""Instruction data: files and formats into prompts, responses and groups; prompts into responses."""

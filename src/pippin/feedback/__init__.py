@@ -1,0 +1,1 @@
+"""Responses into feedback, and judgements into preferences that a method can learn from."""

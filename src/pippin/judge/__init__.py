@@ -1,0 +1,1 @@
+"""Who is better: anything that says which of two responses is preferred, under one protocol and one record."""

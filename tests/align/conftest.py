@@ -1,0 +1,104 @@
+"""A small real policy (the world's base) and data of every kind that a method reads."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from pippin.align import networks, sources
+from pippin.align.method import Method
+from pippin.align.run import Settings
+from pippin.core import catalog
+from pippin.core.types import Choice, Group, Outcome, Response, assistant
+from pippin.feedback.collapse import Rule, collapse
+from pippin.lm.hf import load_policy
+from pippin.world import people, tasks
+
+SMALL = {
+    "best_of_n": {"candidates": (2,), "max_completion_length": 8},
+    "expert_iteration": {
+        "num_rounds": 2,
+        "prompts_per_round": 6,
+        "num_generations": 3,
+        "max_completion_length": 8,
+    },
+    "ppo": {"num_rollouts": 2, "prompts_per_rollout": 6, "max_completion_length": 8},
+}
+"""What makes a method small enough for a test; a method without an entry runs at its defaults."""
+
+
+def length_reward(prompts, texts):
+    """A reward that every method can climb: shorter is better, with a little that tells equal lengths apart."""
+    return [-float(len(t.split())) + 0.01 * (len(t) % 7) for t in texts]
+
+
+def demonstrations(n=8, seed=0):
+    rows = people.demonstrations(n, seed)
+    return [Group(p, (Response(p.id, assistant(t), by=who, stop="end"),)) for p, t, who in rows]
+
+
+def preferences(n=8, seed=0):
+    """Groups of three responses, with every kind of outcome among their judgements."""
+    rng = np.random.default_rng(seed)
+    rows = people.demonstrations(3 * n, seed)
+    out = []
+    for k in range(n):
+        prompt = rows[3 * k][0]
+        responses = tuple(
+            Response(prompt.id, assistant(rows[3 * k + i][1]), by="crowd", sample=i, stop="end") for i in range(3)
+        )
+        outcomes = [
+            Outcome(str(o))
+            for o in rng.choice(
+                [Outcome.FIRST, Outcome.SECOND, Outcome.TIE, Outcome.UNPARSED], size=3, p=[0.5, 0.3, 0.1, 0.1]
+            )
+        ]
+        pairs = [(0, 1), (0, 2), (1, 2)]
+        said = tuple(
+            Choice(prompt.id, responses[i].id, responses[j].id, o, by="test")
+            for (i, j), o in zip(pairs, outcomes, strict=True)
+        )
+        out.append(Group(prompt, responses, said))
+    return out
+
+
+@dataclass
+class Bench:
+    """One method with its networks and context, ready for the loop."""
+
+    name: str
+    method: Method
+    context: sources.Context
+    networks: networks.Networks
+
+
+def bench(name, n=8, seed=0, policy=None, reward=None, **settings):
+    method = catalog.load("methods", name)
+    chosen = Settings.of(name, method, {"seed": seed, "max_length": 64, **SMALL.get(name, {}), **settings})
+    policy = policy or load_policy("world/base")
+    data = {"demonstrations": demonstrations, "preferences": preferences}.get(method.reads)
+    data = data(n, seed) if data else ()
+    context = sources.Context(
+        policy=policy,
+        config=chosen.own,
+        training=chosen.training,
+        seed=seed,
+        data=data,
+        prompts=tasks.prompts("train", 40, seed) if method.reads == "prompts" else (),
+        scorer=length_reward,
+        development=tasks.prompts("dev", 10, seed),
+        evaluate=length_reward,
+    )
+    if method.reads == "preferences":
+        context.preferences = [collapse(g.judgements, g.responses, Rule(ties="half")).preferences for g in data]
+    nets = networks.build(
+        policy, method.parts(chosen.own), reward=None, kind=getattr(chosen.own, "head", "last"), seed=seed
+    )
+    return Bench(name, method, context, nets)
+
+
+@pytest.fixture
+def make_bench():
+    """``bench``, and as ``small`` the settings that make methods small."""
+    bench.small = SMALL
+    return bench
