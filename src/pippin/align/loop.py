@@ -32,6 +32,7 @@ from pippin.align.shapes import Batch, Example, collate, denominator, reduce
 from pippin.align.sources import Context
 from pippin.core.errors import Diverged, InputError
 from pippin.core.types import digest
+from pippin.lm.threads import one_thread_if_small
 
 Log = Callable[[Mapping[str, float]], None]
 
@@ -76,8 +77,30 @@ def train(
     first = keep.copy() if method.restart(config) else {}
     notes = keep.resume(progress, context)
     context.state = progress.state
-    rounds = method.rounds(config)
     started = time.monotonic()
+    with one_thread_if_small(networks.policy.model):
+        _rounds(method, context, networks, optimiser, progress, keep, first, notes, log, evaluate)
+    if training.load_best_model_at_end and progress.best_score is not None:
+        keep.restore_best()
+    context.ledger.add(wall_clock=time.monotonic() - started)
+    return progress
+
+
+def _rounds(
+    method: Method,
+    context: Context,
+    networks: Networks,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    keep: checkpoint.Keeper,
+    first: checkpoint.Weights,
+    notes: checkpoint.Notes | None,
+    log: Log | None,
+    evaluate: Callable[[], float] | None,
+) -> None:
+    """Every round that is not yet done."""
+    config, training = context.config, context.training
+    rounds = method.rounds(config)
     while progress.round < rounds:
         context.round = progress.round
         if method.restart(config) and progress.step_in_round == 0 and progress.round:
@@ -103,10 +126,6 @@ def train(
         keep.save(progress, context, None, every=training.save_steps)
         if 0 <= training.max_steps <= progress.step:
             break
-    if training.load_best_model_at_end and progress.best_score is not None:
-        keep.restore_best()
-    context.ledger.add(wall_clock=time.monotonic() - started)
-    return progress
 
 
 class Pool:

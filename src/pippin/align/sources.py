@@ -27,7 +27,7 @@ Scorer = Callable[[Sequence[Prompt], Sequence[str]], Sequence[float]]
 
 @dataclass(frozen=True)
 class LoopGroup:
-    """One prompt in the loop. ``responses`` are token ids, with the end token where ``ended``; ``texts`` say the same."""
+    """One prompt in the loop. ``responses`` are token ids, with the end token where ``ended``; ``texts`` the same."""
 
     prompt: Prompt
     prompt_ids: Sequence[int]
@@ -145,9 +145,7 @@ def sample(
     for group in groups:
         first = before[group.prompt.id]
         before[group.prompt.id] += n
-        seeds += [
-            int(digest([context.seed, purpose, context.round, group.prompt.id, first + k]), 16) for k in range(n)
-        ]
+        seeds += [int(digest([context.seed, purpose, context.round, group.prompt.id, first + k]), 16) for k in range(n)]
     draws = sample_tokens(
         policy.model,
         rows,

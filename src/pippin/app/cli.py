@@ -66,9 +66,7 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, prog_name="pippin", standalone_mode=False)
     except (KeyboardInterrupt, Abort):
-        return _interrupted()
-    except typer.Exit as end:  # typer turns an interrupt into 130
-        return _interrupted() if end.exit_code == 130 else end.exit_code
+        code = 130
     except TyperException as error:
         _complain(_usage(error))
         return 2
@@ -85,12 +83,9 @@ def run(arguments: list[str]) -> int:
             raise
         _complain(f"{type(error).__name__}: {error}. A fault in Pippin or a library; PIPPIN_DEBUG=1 shows where")
         return 1
+    if code == 130:  # an interrupt, which typer gives as the exit code
+        print("interrupted, nothing lost; run the same command to go on", file=sys.stderr)
     return code if isinstance(code, int) else 0
-
-
-def _interrupted() -> int:
-    print("interrupted, nothing lost; run the same command to go on", file=sys.stderr)
-    return 130
 
 
 def _complain(message: str) -> None:

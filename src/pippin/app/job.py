@@ -123,9 +123,6 @@ def _detected(name: str) -> str:
     head, colon, rest = name.partition(":")
     if name.startswith("world/"):
         return f"{name}: drawn from the embedded world"
-    if colon and head in catalog.names("readers"):
-        reader = catalog.load("readers", head)
-        return f"{rest}: {reader.detect(Path(rest)) if reader.detect else head}"
-    from pippin.data.readers.messages import detect
-
-    return f"{name}: {detect(Path(name).expanduser())}"
+    named = colon and head in catalog.names("readers")
+    reader, path = catalog.load("readers", head if named else "messages"), rest if named else name
+    return f"{path}: {reader.detect(Path(path).expanduser()) if reader.detect else head}"

@@ -176,6 +176,9 @@ def _pooled(plan: Plan, said: Json, name: str) -> list[Json]:
             f"{name}_high": mean.high,
         }
         row |= _named(f"delta_vs_{base}", "delta", against)
+        for other in plan.study.beside:
+            theirs = next((value for (a, _), value in pool.items() if a == other), None)
+            row |= _named(f"delta_vs_{other}", f"delta_vs_{other}", None if theirs is None else _difference(v, theirs))
         row |= {"n": mean.clusters, "seeds": len(plan.study.seeds), "scope": (against or mean).scope}
         rows.append(row)
     _correct(rows)
@@ -307,6 +310,9 @@ def _curve(name: str, seed: int, cell: Json | None, spec: Json) -> Json:
         )  # fmt: skip
         n *= 2
     peak = max(points, key=lambda p: p["gold"])["n"]
+    if peak == points[-1]["n"]:
+        note = f"gold still rises at n = {peak}"
+        return {"name": name, "title": spec.get("title", name), "x": "kl", "points": points, "seed": seed, "note": note}
     last, best = (stats.best_of_n(proxy, gold, k, rng) for k in (points[-1]["n"], peak))
     fall = stats.paired(last, best, np.array(result["prompts"]))
     note = (

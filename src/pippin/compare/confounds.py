@@ -7,6 +7,7 @@ setting. What an external arm does not say is *not declared*, which is neither e
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from pippin.compare.plan import ArmRun, Plan
@@ -92,7 +93,8 @@ def differences(
     for field in sorted(set().union(*manifests.values())):
         have = {arm: flat[field] for arm, flat in manifests.items() if field in flat}
         if field.startswith("method."):
-            settings.append({"field": field, "arms": have})
+            if any(value != _default(field) for value in have.values()):
+                settings.append({"field": field, "arms": have})
             continue
         known = {a: v for a, v in have.items() if v != NOT_DECLARED and field not in declared.get(a, ())}
         if len({_text(v) for v in known.values()}) > 1:
@@ -194,6 +196,23 @@ def _shared_prompts(plan: Plan) -> list[Json]:
     return (
         [{"field": "leaked prompts", "arms": shared, "why": "test prompts were seen before the test"}] if shared else []
     )
+
+
+@cache
+def _defaults(method: str) -> Json:
+    """What a method's settings are where nobody sets them."""
+    from dataclasses import asdict
+
+    from pippin.align.run import Settings
+
+    chosen = Settings.of(method, catalog.load("methods", method), {})
+    return {**asdict(chosen.training), **asdict(chosen.own)}
+
+
+def _default(field: str) -> Any:
+    """The default of ``method.NAME.SETTING``; a method that is not known here has none."""
+    _, name, setting = field.split(".", 2)
+    return _defaults(name).get(setting) if name in catalog.names("methods") else None
 
 
 def _root(key: str | None, plan: Plan) -> str | None:

@@ -31,7 +31,7 @@ def span(row: Mapping[str, Any], keys: tuple[str, str, str]) -> Span | None:
 
 
 def forest_figure(results: Results) -> Figure | None:
-    """Every arm's difference from the baseline, in one order under every decoding: that of the first, best arm first."""
+    """Every arm's difference from the baseline, the best first; every decoding keeps the first one's order."""
     names = Names.of(results)
     arms = [a for a in arm_rows(results) if a.name != names.baseline]
     sizes: dict[str, float] = {}

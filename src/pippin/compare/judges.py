@@ -70,9 +70,9 @@ def meta(
         against: the name of a judge here; all others are compared with it, paired, corrected by Holm within each set.
 
     Returns:
-        Plain values for JSON: ``cells`` (one per judge and set), ``baselines`` (the same for the trivial rules),
-        ``means`` over sets where the benchmark defines any, ``differences``, ``sets``, ``skipped``, and what was
-        asked for.
+        Plain values for JSON: ``cells`` (one per judge and set), ``baselines`` (the same for the trivial rules that
+        were not asked for), ``means`` over sets where the benchmark defines any, ``differences``, ``sets``,
+        ``skipped``, and what was asked for.
 
     Raises:
         InputError: no data, no judge, or data whose labels do not fit the recordings.
@@ -95,7 +95,8 @@ def meta(
         everything += [ask(working, part, store) for part in parts.values()]
     if not everything:
         raise InputError("nothing to evaluate", mend="Name a judge, or a folder with --recordings")
-    rules = [ask(resolve(name), part, None) for name in BASELINES for part in parts.values()]
+    beside = [name for name in BASELINES if name not in {v.name for v in everything}]
+    rules = [ask(resolve(name), part, None) for name in beside for part in parts.values()]
     bootstrap = stats.Bootstrap(resamples=resamples, seed=seed)
     return {
         "benchmark": benchmark,

@@ -3,9 +3,9 @@
 ```yaml
 question: Which method mends the crowd's habits?
 base: world/base
-prompts: {train: world/train?n=2000, dev: world/dev?n=150&seed=0, test: world/heldout?n=500&seed=0}
+prompts: {train: "world/train?n=2000", dev: "world/dev?n=150&seed=0", test: "world/heldout?n=500&seed=0"}
 stages:                                   # derived once per value of what they use
-  sft: {method: sft, data: world/demonstrations?n=5000}
+  sft: {method: sft, data: "world/demonstrations?n=5000"}
   feedback: {respond: $sft, n: 4, judge: simulated/world}
   reward: {method: reward_model, model: $sft, data: $feedback}
 axes:

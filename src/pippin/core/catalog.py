@@ -248,7 +248,8 @@ def _parse(file: Path) -> ast.Module:
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(file)) from None
     except SyntaxError as error:
-        raise InputError(f"not Python: {error.msg}", where=f"{file}:{error.lineno}") from None
+        where = f"{file}:{error.lineno}" if error.lineno else str(file)
+        raise InputError(f"not Python: {error.msg}", where=where) from None
     except ValueError as error:
         raise InputError(f"not Python: {error}", where=str(file)) from None
 

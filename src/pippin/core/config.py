@@ -169,6 +169,7 @@ def _convert(kind: Any, value: Any, place: _Place) -> Any:
         inner = args[1] if args else Any
         return {key: _convert(inner, item, place.at(key)) for key, item in value.items()}
     if isinstance(kind, type) and issubclass(kind, Enum):
+        value = value.value if isinstance(value, kind) else value
         return kind(_convert_literal(tuple(member.value for member in kind), value, place))
     converted = _scalar(kind, value)
     if converted is MISSING:

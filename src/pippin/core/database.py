@@ -18,6 +18,7 @@ from pippin.core.errors import InputError, MissingExtra, StoreError
 
 SCHEMA = 1
 _PATIENCE = 30.0  # seconds to wait for another writer
+_WRITERS = 0x70697070  # the number of the lock that writers on PostgreSQL take in turn
 
 _tables = sa.MetaData()
 
@@ -28,8 +29,20 @@ def _table(name: str, *columns: sa.Column[Any] | sa.Constraint) -> sa.Table:
     return sa.Table(name, _tables, number, *columns)
 
 
+class _Text(sa.types.TypeDecorator[str]):
+    """Text in which lone surrogates and NUL, which databases refuse, are escaped: names may come from hostile data."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
 def _text(name: str, **options: Any) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, nullable=False, **options)
+    return sa.Column(name, _Text, nullable=False, **options)
 
 
 schema = sa.Table("pippin_schema", _tables, sa.Column("version", sa.Integer, primary_key=True, autoincrement=False))
@@ -63,7 +76,7 @@ def server_url(text: str) -> sa.URL:
     """
     try:
         url = sa.make_url(text)
-    except SQLAlchemyError:
+    except (SQLAlchemyError, ValueError):
         url = None
     if url is None or url.get_backend_name() != "postgresql":  # not repeated in the message: it may hold a password
         raise InputError("not the URL of a store", expected="postgresql://user@host/database, or a file's path")
@@ -108,7 +121,7 @@ class Database:
 
     @contextmanager
     def transaction(self, *, write: bool = True) -> Iterator[sa.Connection]:
-        """One transaction. A writing one takes SQLite's write lock at once, so that it never gives up half-way."""
+        """One transaction. A writing one takes the write lock at its start, so that it never gives up half-way."""
         try:
             with self._open().connect() as connection:
                 connection = connection.execution_options(pippin_write=write)
@@ -152,9 +165,17 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
 
 def _server_engine(url: sa.URL) -> sa.Engine:
     try:
-        return sa.create_engine(url, pool_pre_ping=True)
+        engine = sa.create_engine(url, pool_pre_ping=True)
     except ModuleNotFoundError:
         raise MissingExtra("psycopg", "pg", "a store on PostgreSQL") from None
+
+    @event.listens_for(engine, "begin")
+    def _(connection: sa.Connection) -> None:
+        # One writer at a time, as in SQLite: two that add the same rows in other orders would lock each other out.
+        if connection.get_execution_options().get("pippin_write", True):
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
+
+    return engine
 
 
 def _write_ahead(connection: Any) -> None:
@@ -173,14 +194,14 @@ def _write_ahead(connection: Any) -> None:
 def _prepare(engine: sa.Engine, name: str) -> None:
     """Make the tables, or refuse a store of another version."""
     try:
-        with engine.begin() as connection:
-            if connection.dialect.name == "postgresql":  # one process at a time makes tables
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x70697070)))
-            schema.create(connection, checkfirst=True)
-            version = connection.execute(sa.select(sa.func.max(schema.c.version))).scalar()
-            if version is None:
-                _tables.create_all(connection)
-                connection.execute(sa.insert(schema), {"version": SCHEMA})
+        with engine.connect().execution_options(pippin_write=False) as connection:
+            version = _version(connection)
+        if version is None:
+            with engine.begin() as connection:
+                version = _version(connection)
+                if version is None:
+                    _tables.create_all(connection)
+                    connection.execute(sa.insert(schema), {"version": SCHEMA})
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         raise StoreError(f"{name}: cannot be opened: {' '.join(str(cause).split())}") from error
@@ -189,3 +210,9 @@ def _prepare(engine: sa.Engine, name: str) -> None:
             f"{name}: written by a newer Pippin (store version {version}, this one knows {SCHEMA}); update Pippin, "
             "or set PIPPIN_HOME to another folder"
         )
+
+
+def _version(connection: sa.Connection) -> int | None:
+    if not sa.inspect(connection).has_table(schema.name):
+        return None
+    return connection.execute(sa.select(sa.func.max(schema.c.version))).scalar()

@@ -120,6 +120,12 @@ def environment() -> dict[str, str]:
 
 def peak_memory() -> int:
     """The most memory that this process has held, in bytes (resident set; accelerators not counted)."""
+    # On Linux ru_maxrss starts from what the parent held when it started this process; VmHWM (proc(5)) does not.
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -138,7 +138,7 @@ class Store:
         if prompt_ids is not None:
             queries = [query.where(db.judgements.c.prompt_id.in_(some)) for some in _chunks(prompt_ids)]
         with self._database.transaction(write=False) as connection:
-            rows = sorted(row._tuple() for part in queries for row in connection.execute(part))
+            rows = sorted(tuple(row) for part in queries for row in connection.execute(part))
         return [judgement_from_row(json.loads(body)) for _, body in rows]
 
     # Cells: finished parts of a comparison

@@ -47,7 +47,7 @@ def plain(value: Any) -> Any:
 
 def _by_value(value: Any) -> Any:
     if isinstance(value, float):
-        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+        return int(value) if value.is_integer() else value
     if value is None or isinstance(value, (str, int)):
         return value
     if isinstance(value, Mapping):

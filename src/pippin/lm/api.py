@@ -8,6 +8,7 @@ One limiter per model and server, shared by all of them.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import queue
 import threading
 import time
@@ -119,7 +120,13 @@ class Api:
         key = self.endpoint.key()
         arrivals: queue.SimpleQueue[Call | BaseException] = queue.SimpleQueue()
         work = asyncio.run_coroutine_threadsafe(self._answer_all(requests, key, arrivals.put), self._running_loop())
-        work.add_done_callback(lambda w: None if w.cancelled() or not w.exception() else arrivals.put(w.exception()))
+
+        def ended(work: concurrent.futures.Future[None]) -> None:
+            problem = None if work.cancelled() else work.exception()
+            if problem is not None:
+                arrivals.put(problem)
+
+        work.add_done_callback(ended)
         try:
             for _ in requests:
                 arrived = arrivals.get()

@@ -164,18 +164,18 @@ def answer_fields(reply: Any, request: Request, prices: tuple[float, float] | No
         raise ValueError(f"the content of a chat completion is not text: {str(text)[:200]}")
     refusal = message.get("refusal")
     stop = {"length": "length", "content_filter": "filter"}.get(choice.get("finish_reason") or "", "end")
-    tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
     price = usage.get("cost")
-    if price is None and prices is not None and None not in tokens:
-        price = (tokens[0] * prices[0] + tokens[1] * prices[1]) / 1e6
+    if price is None and prices is not None and read is not None and written is not None:
+        price = (read * prices[0] + written * prices[1]) / 1e6
     return {
         "text": text or refusal or "",
         "stop": "filter" if refusal else stop,
         "served_model": reply.get("model") or "",
         "fingerprint": reply.get("system_fingerprint") or "",
         "logprobs": label_logprobs(request.labels, choice.get("logprobs")) if request.labels else None,
-        "prompt_tokens": tokens[0],
-        "completion_tokens": tokens[1],
+        "prompt_tokens": read,
+        "completion_tokens": written,
         "thinking_tokens": details.get("reasoning_tokens"),
         "price": price,
     }

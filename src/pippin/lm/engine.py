@@ -104,7 +104,7 @@ class _Place(NamedTuple):
     """Where a call is awaited: which task, where in its list, and the request as that task put it."""
 
     task_id: str
-    index: int
+    at: int
     request: Request
 
 
@@ -132,9 +132,10 @@ class _Run:
         self.models, self.writer, self.tell, self.budget = models, writer, tell, budget
         self.identities = {name: identity(model) for name, model in models.items()}
         self.order = list(tasks)
-        self.unstarted = list(reversed(tasks.items()))
+        self.unstarted = list(reversed(list(tasks.items())))
         self.max_in_flight = max(1, max_in_flight)
         self.open: dict[str, _Waiting] = {}
+        self.entering: list[tuple[str, list[tuple[str, Request]]]] = []  # tasks with new requests, each with its model
         self.outcome: dict[str, Any] = {}
         self.answered: dict[Content, Call] = {}  # successes of this run
         self.awaited: dict[Content, list[_Place]] = {}  # asked or about to be, with all who wait for it
@@ -153,8 +154,9 @@ class _Run:
                     task_id, task = self.unstarted.pop()
                     self.open[task_id] = _Waiting(task)
                     self._advance(task_id, None)
+                self._enter()
                 self._ask()
-                if self.threads:
+                if self.threads and not self.entering:
                     self._take(wait=True)
         finally:
             self._stop()
@@ -163,7 +165,7 @@ class _Run:
     # ------------------------------------------------------------------ tasks
 
     def _advance(self, task_id: str, calls: list[Call] | None) -> None:
-        """Send calls into a task until it waits for new ones or ends."""
+        """Send calls into a task until it has new requests or ends."""
         waiting = self.open[task_id]
         while True:
             try:
@@ -174,39 +176,54 @@ class _Run:
             except Exception as error:  # noqa: BLE001 - a task is anyone's code; its failure is a value
                 waiting.task.close()
                 return self._close(task_id, Failure(task_id, f"{type(error).__name__}: {error}", error))
-            waiting.calls = [None] * len(named)
-            waiting.missing = len(named)
-            self._enter(task_id, named)
-            if waiting.missing:
+            if named:
+                waiting.calls = [None] * len(named)
+                waiting.missing = len(named)
+                self.entering.append((task_id, named))
                 return None
-            calls = [call for call in waiting.calls if call is not None]
+            calls = []
 
-    def _enter(self, task_id: str, named: list[tuple[str, Request]]) -> None:
-        """Fill in what is known; queue what is not."""
-        contents = [(request_digest(self.identities[name], r), r.key.sample) for name, r in named]
-        stored = self.writer.calls([_call_id(r, c) for (_, r), c in zip(named, contents, strict=True)])
-        for index, ((name, request), content) in enumerate(zip(named, contents, strict=True)):
-            place = _Place(task_id, index, request)
-            call = stored.get(_call_id(request, content))
-            if call is not None and call.stop != "error":
-                self.answered.setdefault(content, call)
-                self._fill(place, replace(call, model=self.models[name].name), stored=1)
-            elif content in self.answered:
-                call = _as_asked(self.answered[content], request)
-                self.writer.add(call)
-                self._fill(place, call, shared=1)
-            elif content in self.awaited:
-                self.awaited[content].append(place)
-            elif self.budget is not None and self.progress.spent >= self.budget:
-                spent = f"the budget of {self.budget:g} US dollars is spent"
-                self._fill(place, Call(request.key, content[0], self.models[name].name, stop="error", error=spent))
-            else:
-                self.awaited[content] = [place]
-                self.queued.setdefault(name, []).append(content)
+    def _enter(self) -> None:
+        """Fill in what is known of new requests, with one look into the store for all of them; queue what is not."""
+        while self.entering:
+            entering, self.entering = self.entering, []
+            asked = [
+                (_Place(task_id, at, r), name, (request_digest(self.identities[name], r), r.key.sample))
+                for task_id, named in entering
+                for at, (name, r) in enumerate(named)
+            ]
+            stored = self.writer.calls([_call_id(place.request, content) for place, _, content in asked])
+            for place, name, content in asked:
+                self._enter_one(place, name, content, stored.get(_call_id(place.request, content)))
+            for task_id, _ in entering:
+                self._go_on(task_id)
+
+    def _enter_one(self, place: _Place, name: str, content: Content, stored: Call | None) -> None:
+        if stored is not None and stored.stop != "error":
+            self.answered.setdefault(content, stored)
+            self._fill(place, replace(stored, model=self.models[name].name), stored=1)
+        elif content in self.answered:
+            call = _as_asked(self.answered[content], place.request)
+            self.writer.add(call)
+            self._fill(place, call, shared=1)
+        elif content in self.awaited:
+            self.awaited[content].append(place)
+        elif self.budget is not None and self.progress.spent >= self.budget:
+            spent = f"the budget of {self.budget:g} US dollars is spent"
+            self._fill(place, Call(place.request.key, content[0], self.models[name].name, stop="error", error=spent))
+        else:
+            self.awaited[content] = [place]
+            self.queued.setdefault(name, []).append(content)
+
+    def _go_on(self, task_id: str) -> None:
+        """Advance a task whose list of calls is complete."""
+        waiting = self.open[task_id]
+        if waiting.missing == 0:
+            self._advance(task_id, [call for call in waiting.calls if call is not None])
 
     def _fill(self, place: _Place, call: Call, **counts: float) -> None:
         waiting = self.open[place.task_id]
-        waiting.calls[place.index] = call
+        waiting.calls[place.at] = call
         waiting.missing -= 1
         self._count(**counts)
 
@@ -294,16 +311,13 @@ class _Run:
         places = self.awaited.pop(content)
         if call.stop != "error":
             self.answered[content] = call
-        ready: dict[str, None] = {}
         for k, place in enumerate(places):
             mine = call if k == 0 else _as_asked(call, place.request)
             self.writer.add(mine)
             asked, failed = int(k == 0), int(k == 0 and call.stop == "error")
             self._fill(place, mine, asked=asked, shared=1 - asked, failed=failed, spent=mine.price or 0.0)
-            if self.open[place.task_id].missing == 0:
-                ready[place.task_id] = None
-        for task_id in ready:
-            self._advance(task_id, [c for c in self.open[task_id].calls if c is not None])
+        for task_id in dict.fromkeys(place.task_id for place in places):
+            self._go_on(task_id)
 
     def _lost(self, name: str, content: Content, why: str) -> Call:
         request = self.awaited[content][0].request

@@ -46,7 +46,9 @@ def load_policy(
         InputError: nothing is there, it is no model, or it holds pickled weights or remote code.
         MissingExtra: a library that this kind of file needs is not installed.
     """
-    dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    precision = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(precision, torch.dtype):
+        raise InputError("no such number type", where="dtype", found=dtype, expected="float32, bfloat16 or float16")
     if spec.startswith("hf/"):
         folder = _from_hub(spec.removeprefix("hf/"))
     else:
@@ -55,9 +57,9 @@ def load_policy(
         folder = converted(folder)
     _refuse(folder, spec)
     if (folder / "adapter_config.json").is_file():
-        model = _with_adapter(folder, dtype, attach)
+        model = _with_adapter(folder, precision, attach)
     else:
-        model = _load_model(folder, dtype)
+        model = _load_model(folder, precision)
     chat = Chat(_tokenizer(folder, spec), ends=_ends(model))
     _check_vocabulary(model, chat, spec)
     return Policy(model.to(device).eval(), chat, read_decoding(folder), name=spec)
@@ -142,7 +144,7 @@ def _convert(file: Path, folder: Path) -> None:
         ) from None  # fmt: skip
     # The weights are plain float32 now; what says otherwise would forbid saving them.
     if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
+        delattr(model.config, "quantization_config")
     for name, value in (("hf_quantizer", None), ("is_quantized", False), ("quantization_method", None)):
         if hasattr(model, name):
             setattr(model, name, value)

@@ -22,6 +22,7 @@ from pippin.lm.forward import next_logps, pad, response_logps
 from pippin.lm.protocols import Logps
 from pippin.lm.quiet import quiet
 from pippin.lm.sampling import Draw, sample
+from pippin.lm.threads import one_thread_if_small
 
 # Gives one list of scores per prompt for one list of candidate answers per prompt.
 Rerank = Callable[[Sequence[Prompt], list[list[str]]], list[list[float]]]
@@ -186,7 +187,8 @@ class Policy:
         for part in _by_length([len(ids) for ids, _ in rows]):
             ids, attention = pad([rows[i][0] for i in part], self.chat.pad_id)
             mask, _ = pad([rows[i][1] for i in part], 0)
-            logp = response_logps(self.model, ids, attention, mask).double().sum(-1).tolist()
+            with one_thread_if_small(self.model):
+                logp = response_logps(self.model, ids, attention, mask).double().sum(-1).tolist()
             for i, value in zip(part, logp, strict=True):
                 totals[i] = value
         return totals
@@ -220,7 +222,8 @@ class Policy:
         self.model.eval()
         found = {}
         for part in _by_length([len(c) for c in contexts]):
-            logps = next_logps(self.model, *pad([contexts[i] for i in part], self.chat.pad_id))
+            with one_thread_if_small(self.model):
+                logps = next_logps(self.model, *pad([contexts[i] for i in part], self.chat.pad_id))
             found.update({contexts[i]: row.cpu() for i, row in zip(part, logps, strict=True)})
         return found
 

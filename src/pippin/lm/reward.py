@@ -27,6 +27,7 @@ from pippin.core.errors import InputError
 from pippin.core.run import write_json
 from pippin.core.types import Messages
 from pippin.lm.forward import pad, response_logps
+from pippin.lm.threads import one_thread_if_small
 
 if TYPE_CHECKING:
     from pippin.lm.chat import Chat
@@ -112,14 +113,13 @@ class RewardModel:
         rows = [self.chat.example(p, r, ended=True) for p, r in zip(prompts, responses, strict=True)]
         order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
         out = [0.0] * len(rows)
-        for start in range(0, len(order), self.batch_size):
-            part = order[start : start + self.batch_size]
-            ids, attention = pad([rows[i][0] for i in part], self.chat.pad_id)
-            mask = pad([rows[i][1] for i in part], 0)[0].bool()
-            with torch.inference_mode():
-                values = self._score(ids, attention, mask).tolist()
-            for i, value in zip(part, values, strict=True):
-                out[i] = value
+        with torch.inference_mode(), one_thread_if_small(self.policy.model):
+            for start in range(0, len(order), self.batch_size):
+                part = order[start : start + self.batch_size]
+                ids, attention = pad([rows[i][0] for i in part], self.chat.pad_id)
+                mask = pad([rows[i][1] for i in part], 0)[0].bool()
+                for i, value in zip(part, self._score(ids, attention, mask).tolist(), strict=True):
+                    out[i] = value
         return out
 
     def _score(self, ids: Tensor, attention: Tensor, mask: Tensor) -> Tensor:

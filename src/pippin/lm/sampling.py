@@ -20,6 +20,7 @@ from transformers import DynamicCache
 
 from pippin.core.errors import InputError
 from pippin.lm.forward import positions
+from pippin.lm.threads import one_thread_if_small
 
 COMPACT_AT = 0.25  # share of finished rows at which they are taken out of the batch
 
@@ -90,11 +91,12 @@ def sample(
     # longest first: what does not fit into memory shows at once
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), tuple(prompts[i])))
     try:
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            uniform = None if temperature == 0 else _uniforms([seeds[i] for i in rows], max_tokens, device)
-            batch = _draw_batch(model, [tuple(prompts[i]) for i in rows], uniform, rule)
-            draws.update(zip(rows, batch, strict=True))
+        with one_thread_if_small(model):
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                uniform = None if temperature == 0 else _uniforms([seeds[i] for i in rows], max_tokens, device)
+                batch = _draw_batch(model, [tuple(prompts[i]) for i in rows], uniform, rule)
+                draws.update(zip(rows, batch, strict=True))
     finally:
         model.train(training)
     return [draws[i] for i in range(len(prompts))]

@@ -10,7 +10,7 @@ import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pippin.core.errors import InputError
 from pippin.core.run import file_digest
@@ -71,10 +71,10 @@ def scripted(spec: str) -> Scripted:
         raise InputError("not a Python file", where=str(path))
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
-    script: Any = getattr(module, function, None)
+    script = getattr(module, function, None)
     if not callable(script):
         raise InputError(f"no function {function!r}", where=str(path))
-    model = Scripted(script, name)
+    model = Scripted(cast(Script, script), name)
     model.identity = f"{name}#{file_digest(path)}"
     return model
 

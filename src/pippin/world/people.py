@@ -12,10 +12,11 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from pippin.core.types import Prompt
 from pippin.world.lexicon import CATEGORIES, CLOSERS, ENDS, OPENERS, SEPARATORS
-from pippin.world.tasks import Split, Task, as_prompt, draw, parse, prompts, split_of, stream
+from pippin.world.tasks import Split, Task, as_prompt, distinct, parse, prompts, stream
 from pippin.world.verifier import solution, verify
 
 HABIT = 0.9
@@ -171,19 +172,14 @@ class AdversarialPair:
 
 def adversarial_pairs(n: int, seed: int, split: Split = "heldout") -> list[AdversarialPair]:
     """``n`` pairs on different prompts; the wrong answer follows one habit, named in the pair, and is well dressed."""
-    rng = stream(seed, "adversarial prompts", split)
-    pairs: dict[str, AdversarialPair] = {}
-    while len(pairs) < n:
-        task = draw(rng)
-        if split_of(task) != split:
-            continue
-        misread = {name: other for name, habit in HABITS.items() if (other := habit(task)) is not None}
-        if misread and task.key() not in pairs:
-            pairs[task.key()] = _adversarial(task, misread, split, seed)
-    return list(pairs.values())
+    found = distinct(split, stream(seed, "adversarial prompts", split))
+    return list(islice((pair for task in found if (pair := _adversarial(task, split, seed))), n))
 
 
-def _adversarial(task: Task, misread: dict[str, Task], split: Split, seed: int) -> AdversarialPair:
+def _adversarial(task: Task, split: Split, seed: int) -> AdversarialPair | None:
+    misread = {name: other for name, habit in HABITS.items() if (other := habit(task)) is not None}
+    if not misread:
+        return None
     rng = stream(seed, "adversarial", task.key())
     name = rng.choice(sorted(misread))
     right = answer(task, rng)

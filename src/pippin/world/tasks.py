@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
-from pippin.core.errors import InputError
+from pippin.core.errors import InputError, UnknownName
 from pippin.core.types import Prompt, user
 from pippin.world.lexicon import CATEGORIES, CATEGORY_OF, ENDS, NUMBERS, SEPARATORS, WORDS
 
@@ -241,15 +242,29 @@ def split_of(task: Task) -> Split:
     return "train" if share < 0.7 else "dev" if share < 0.8 else "heldout"
 
 
-def prompts(split: Split, n: int, seed: int) -> list[Prompt]:
-    """``n`` different prompts of ``split``. A smaller ``n`` gives a prefix of the same list."""
-    rng = stream(seed, "prompts", split)
-    found: dict[str, Task] = {}
-    while len(found) < n:
+def distinct(split: Split, rng: random.Random) -> Iterator[Task]:
+    """Different tasks of ``split``, without end.
+
+    Raises:
+        UnknownName: there is no such split.
+    """
+    if split not in SPLITS:
+        raise UnknownName("split", split, SPLITS)
+    seen: set[str] = set()
+    while True:
         task = draw(rng)
-        if split_of(task) == split:
-            found.setdefault(task.key(), task)
-    return [as_prompt(task, split) for task in found.values()]
+        if split_of(task) == split and task.key() not in seen:
+            seen.add(task.key())
+            yield task
+
+
+def prompts(split: Split, n: int, seed: int) -> list[Prompt]:
+    """``n`` different prompts of ``split``. A smaller ``n`` gives a prefix of the same list.
+
+    Raises:
+        UnknownName: there is no such split.
+    """
+    return [as_prompt(task, split) for task in islice(distinct(split, stream(seed, "prompts", split)), n)]
 
 
 def as_prompt(task: Task, split: str = "") -> Prompt:

@@ -47,6 +47,8 @@ def meta(
 
     console = Console(json)
     use_files(with_)
+    if recordings is not None and (recordings / "recordings").is_dir():
+        recordings = recordings / "recordings"  # the whole folder of a benchmark: its data lie beside them
     asking = {"policy": policy or None, "seed": seed, "limit": limit, "sets": sets or (), "against": against}
     with Store() as store, console.progress("judging"):
         result = measure(

@@ -1,7 +1,8 @@
 """Trivial rules that every judge must beat: ``rule/longer``, ``rule/shorter`` (characters), ``rule/first`` (as shown).
 
-Source: Zeng et al., "Evaluating Large Language Models at Evaluating Instruction Following", ICLR 2024: the shorter
-    output is the right one in most of its adversarial pairs, so that a rule beats most judges there.
+Source: Zeng et al., "Evaluating Large Language Models at Evaluating Instruction Following", ICLR 2024
+
+In the adversarial pairs of that benchmark the shorter output is mostly the right one: a rule beats most judges there.
 """
 
 from __future__ import annotations
