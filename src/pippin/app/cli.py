@@ -78,6 +78,11 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # a full disk, a folder that may not be written
+        if _debug():
+            raise
+        _complain(": ".join(filter(None, [str(error.filename or ""), error.strerror or str(error)])))
+        return 1
     except Exception as error:  # the last line of defence: a short message instead of a traceback
         if _debug():
             raise

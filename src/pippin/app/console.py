@@ -8,6 +8,7 @@ escaped: it cannot move the cursor, change colours or the window's title.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -142,7 +143,7 @@ def writable(path: str | Path, option: str) -> Path:
     """``path`` as a file that can be written later.
 
     Raises:
-        InputError: it is a folder, or a part of its path is a file.
+        InputError: it is a folder, a part of its path is a file, or its folder cannot be written.
     """
     file = Path(path).expanduser()
     if file.is_dir():
@@ -155,7 +156,7 @@ def folder(path: str | Path, option: str) -> Path:
     """``path`` as a folder that can be made later.
 
     Raises:
-        InputError: a file has this name, or a part of its path is a file.
+        InputError: a part of its path is a file, or cannot be written.
     """
     place = Path(path).expanduser()
     _folder_possible(place, path, option)
@@ -166,6 +167,8 @@ def _folder_possible(place: Path, path: str | Path, option: str) -> None:
     existing = next((p for p in (place, *place.parents) if p.exists()), None)
     if existing is not None and not existing.is_dir():
         raise InputError("this is a file", where=f"{option} {path}", found=str(existing), expected="a folder")
+    if existing is not None and not os.access(existing, os.W_OK):
+        raise InputError("this folder cannot be written", where=f"{option} {path}", found=str(existing))
 
 
 def _is_number(cell: Any) -> bool:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pippin import stats
 from pippin.compare.plan import Cell, Plan, plan
 from pippin.compare.pool import run_cells
 from pippin.compare.study import Study
-from pippin.core.run import write_json
+from pippin.core.run import file_digest, write_json
 from pippin.core.store import Store
+from pippin.core.types import digest
 
 Json = dict[str, Any]
 
@@ -32,18 +35,32 @@ def run_study(
     Raises:
         CellsFailed: some cells failed; those that finished are kept, and nothing is written to ``out``.
     """
-    from pippin.compare.analyse import analyse
     from pippin.compare.report import write_report
 
     started = time.monotonic()
     planned = plan(study)
     with Store() as store:
         spent = _run(planned, workers, report, store)
-        results = analyse(planned, store, command)
+        results = _analysis(planned, store, command)
         results["seconds"] = {"total": round(time.monotonic() - started, 1), **spent}
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "results.json", results)
         write_report(results, out)
+    return results
+
+
+def _analysis(planned: Plan, store: Store, command: str) -> Json:
+    """The results, from the store where the same cells were analysed by the same code before."""
+    folders = [Path(__file__).parent, Path(stats.__file__).parent]
+    code = [file_digest(file) for folder in folders for file in sorted(folder.glob("*.py"))]
+    key = digest(["analysis", sorted(planned.cells), asdict(planned.study), command, code])
+    done = store.cell(key)
+    if done is not None:
+        return done["result"]
+    from pippin.compare.analyse import analyse
+
+    results = analyse(planned, store, command)
+    store.add_cell(key, {"kind": "analysis", "question": planned.study.question}, results)
     return results
 
 

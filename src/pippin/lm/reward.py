@@ -109,8 +109,14 @@ class RewardModel:
         return self.policy.chat
 
     def raw(self, prompts: Sequence[Messages], responses: Sequence[str]) -> list[float]:
-        """Scores before normalisation; batched by length, in the order given."""
-        rows = [self.chat.example(p, r, ended=True) for p, r in zip(prompts, responses, strict=True)]
+        """Scores before normalisation, in the order given; batched by length, equal rows scored once."""
+        asked = list(zip(prompts, responses, strict=True))
+        place = {row: k for k, row in enumerate(dict.fromkeys(asked))}
+        scores = self._raw(list(place))
+        return [scores[place[row]] for row in asked]
+
+    def _raw(self, asked: list[tuple[Messages, str]]) -> list[float]:
+        rows = [self.chat.example(p, r, ended=True) for p, r in asked]
         order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
         out = [0.0] * len(rows)
         with torch.inference_mode(), one_thread_if_small(self.policy.model):

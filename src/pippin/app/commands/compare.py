@@ -34,9 +34,9 @@ _ARM_FIGURES = ("delta", "delta_low", "delta_high", "p", "n")
 def compare(
     first: Annotated[
         str,
-        typer.Argument(metavar="STUDY.yaml | V1", help="A study, or V1: a response file, model, checkpoint or run."),
+        typer.Argument(metavar="V1|STUDY.yaml", help="A study, or V1: a response file, model, checkpoint or run."),
     ],
-    second: Annotated[str, typer.Argument(metavar="[V2]", help="V2, of the same kinds.", show_default=False)] = "",
+    second: Annotated[str, typer.Argument(metavar="V2", help="V2, of the same kinds.", show_default=False)] = "",
     judge: Annotated[str, typer.Option(help="Who says which is better.", show_default=False)] = "",
     prompts: Annotated[
         str, typer.Option(help="Prompts to compare on.", show_default="those of the response files")
