@@ -121,6 +121,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert [p.name for p in tmp_path.glob("*r.json*")] == ["r.json"]
 
 
+def test_a_reader_never_sees_half_a_file(tmp_path):
+    path = tmp_path / "r.json"
+    write_json(path, "old")
+    with path.open() as reader:
+        write_json(path, "new")
+        assert reader.read() == '"old"\n'
+    assert path.read_text() == '"new"\n'
+
+
 def test_file_digest(tmp_path):
     path = tmp_path / "f"
     path.write_bytes(b"abc")

@@ -6,6 +6,7 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -177,6 +178,16 @@ def test_every_connection_is_write_ahead_and_waits_for_the_disk(tmp_path):
         pragma = {p: connection.exec_driver_sql(f"PRAGMA {p}").scalar() for p in ("journal_mode", "synchronous")}
         assert pragma == {"journal_mode": "wal", "synchronous": 2}
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 30_000
+
+
+@pytest.mark.parametrize("lock", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
+def test_opening_waits_for_another_that_is_at_it(tmp_path, lock):
+    other = sqlite3.connect(tmp_path / "s.db", isolation_level=None, check_same_thread=False)
+    other.execute(lock)
+    threading.Timer(0.3, lambda: other.execute("COMMIT")).start()
+    with Store(tmp_path / "s.db") as store:
+        store.add_calls([call("a")])
+    other.close()
 
 
 def test_a_newer_store_is_refused_and_left_alone(tmp_path):
