@@ -34,6 +34,9 @@ class Values:
         return stats.Arm(self.values, self.prompts, self.seeds)
 
 
+Said = dict[tuple[str, int, str], Values]  # by arm, seed, decoding
+
+
 def metric_of(judge: str) -> Json:
     """Name and unit of what the study's judge gives."""
     if not judge_scores(judge):
@@ -84,7 +87,7 @@ def _values(run: ArmRun, key: str, store: Store) -> Values:
     )
 
 
-def _row(run: ArmRun, decoding: str, plan: Plan, store: Store, said: Json, name: str) -> Json:
+def _row(run: ArmRun, decoding: str, plan: Plan, store: Store, said: Said, name: str) -> Json:
     """One arm, seed and decoding, against the baseline of the same seed and decoding."""
     study = plan.study
     mine = said[run.arm.name, run.seed, decoding]
@@ -146,7 +149,7 @@ def _correct(rows: Sequence[Json]) -> None:
         row.setdefault("p_holm", None)
 
 
-def _pool(plan: Plan, said: Json) -> dict[tuple[str, str], Values]:
+def _pool(plan: Plan, said: Said) -> dict[tuple[str, str], Values]:
     """All seeds of an arm together, by (arm, decoding)."""
     out: dict[tuple[str, str], Values] = {}
     for run in plan.runs:
@@ -160,7 +163,7 @@ def _pool(plan: Plan, said: Json) -> dict[tuple[str, str], Values]:
     return out
 
 
-def _pooled(plan: Plan, said: Json, name: str) -> list[Json]:
+def _pooled(plan: Plan, said: Said, name: str) -> list[Json]:
     base = plan.study.baseline
     pool = _pool(plan, said)
     rows: list[Json] = []
@@ -185,7 +188,7 @@ def _pooled(plan: Plan, said: Json, name: str) -> list[Json]:
     return rows
 
 
-def _pairs(plan: Plan, said: Json) -> list[Json]:
+def _pairs(plan: Plan, said: Said) -> list[Json]:
     """Every pair of arms with the same decoding, pooled over seeds; Holm over all of them."""
     pool = _pool(plan, said)
     rows: list[Json] = []
@@ -341,7 +344,7 @@ def _check(name: str, seed: int, cell: Json | None, study: Any) -> Json:
 
 def _learning(plan: Plan, store: Store) -> list[Json]:
     out = []
-    names = {key: f"{r.arm.name}" for r in plan.runs for key in [r.train] if key}
+    names = {r.train: r.arm.name for r in reversed(plan.runs) if r.train}  # the first arm that has it names it
     for key, cell in plan.cells.items():
         folder = store.artifact(key)
         if cell.kind != "train" or folder is None or not (folder / "metrics.jsonl").is_file():
@@ -355,7 +358,7 @@ def _learning(plan: Plan, store: Store) -> list[Json]:
     return out
 
 
-def _examples(plan: Plan, store: Store, said: Json, decoding: str, count: int = 8) -> list[Json]:
+def _examples(plan: Plan, store: Store, said: Said, decoding: str, count: int = 8) -> list[Json]:
     """The first draw of every arm for the first prompts, first seed; not chosen by score."""
     first = [r for r in plan.runs if r.seed == plan.study.seeds[0] and decoding in r.responses]
     shown: dict[str, Json] = {}

@@ -142,7 +142,7 @@ def _declared(run: ArmRun, plan: Plan) -> list[str]:
 
 
 def _judge_in_training(plan: Plan) -> list[Json]:
-    """A judge that labelled or rewarded in training and evaluates. Gold, the truth itself, may select on dev prompts."""
+    """A judge that labelled or rewarded in training and evaluates. Gold, the truth, may select on dev prompts."""
     used = {
         r.arm.name: plan.cells[key].spec.get("judge")
         if plan.cells[key].kind == "feedback"

@@ -129,7 +129,7 @@ def arms(study: Study) -> list[Arm]:
         labels = dict(zip(names, (label for label, _ in point), strict=True))
         method = values.get("method", labels.get("method"))
         declared = dict(method) if isinstance(method, Mapping) else {"method": method} if method else {}
-        label, named = labels.get("method", ""), declared.get("method")
+        label, named = str(labels.get("method", "")), str(declared.get("method", ""))
         own = {} if "use" in declared else {**study.settings.get(named, {}), **study.settings.get(label, {})}
         name = "/".join(labels.values())
         out.append(Arm(name, {a: labels[a] if a == "method" else v for a, v in values.items()}, declared, dict(own)))
