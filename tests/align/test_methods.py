@@ -97,7 +97,7 @@ def test_the_order_of_groups_and_inside_them_changes_nothing(name, settings, mak
 def test_padding_and_bfloat16_change_little(name, settings, make_bench):
     bench = make_bench(name, **settings)
     pool = pool_of(bench)
-    pool.annotate(list(range(len(pool.examples))), bench.networks, pool.lazy)
+    pool.annotate(list(range(len(pool.examples))), bench.networks, pool.lazy, bf16=False)
     batch, _ = pool.take(pool.groups)
     terms = terms_of(bench)
     needs = frozenset().union(*(t.needs for t in terms))
@@ -208,9 +208,10 @@ def test_a_run_that_was_cut_ends_as_if_it_was_not(name, make_bench, tmp_path):
     assert a == b
 
 
-def test_the_first_dpo_loss_is_log_two(make_bench):
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_first_dpo_loss_is_log_two(bf16, make_bench):
     lines = []
-    bench = make_bench("dpo", max_steps=1, per_device_train_batch_size=3)
+    bench = make_bench("dpo", max_steps=1, per_device_train_batch_size=3, bf16=bf16)
     loop.train(bench.method, bench.context, bench.networks, log=lines.append)
     assert lines[0]["loss"] == pytest.approx(np.log(2), abs=1e-6)
 

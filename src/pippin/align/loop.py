@@ -151,13 +151,14 @@ class Pool:
         examples = tuple(self.examples[i] for i in rows)
         return Batch(examples, index, self.batch.p[pairs], self.batch.weight[pairs]), rows
 
-    def annotate(self, rows: list[int], networks: Networks, names: tuple[str, ...]) -> None:
-        """Write the missing annotations of these rows, computed on them as one micro-batch."""
+    def annotate(self, rows: list[int], networks: Networks, names: tuple[str, ...], bf16: bool) -> None:
+        """Write the missing annotations of these rows, computed on them as one micro-batch, as training computes."""
         for name in names:
             if all(name in self.examples[i].token for i in rows):
                 continue
             tensors = collate(Batch(tuple(_bare(self.examples[i]) for i in rows)), networks.policy.chat.pad_id)
-            values = networks.note(tensors, name).numpy()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+                values = networks.note(tensors, name).float().numpy()
             mask = tensors.mask_N_T.numpy()
             for k, i in enumerate(rows):
                 self.examples[i] = self.examples[i].with_tokens(**{name: values[k][mask[k]].astype(np.float64)})
@@ -183,7 +184,7 @@ def _prepare(method: Method, context: Context, networks: Networks, notes: checkp
     if method.shape is not None:
         order = sorted(range(len(pool.examples)), key=lambda i: len(pool.examples[i].ids))
         for start in range(0, len(order), 64):
-            pool.annotate(order[start : start + 64], networks, names)
+            pool.annotate(order[start : start + 64], networks, names, context.training.bf16)
         shaped = method.shape(
             Batch(tuple(pool.examples), batch.pairs, batch.p, batch.weight), context.config, context.state
         )
@@ -236,7 +237,9 @@ def _one_round(
         context.ledger.add(steps=1)
         window["loss"].append(torch.tensor([loss]))
         window["grad_norm"].append(torch.tensor([norm]))
-        if log is not None and (progress.step % max(1, training.logging_steps) == 0 or progress.step == 1):
+        last = position + 1 == per_epoch * training.num_train_epochs or progress.step == training.max_steps
+        due = progress.step == 1 or progress.step % max(1, training.logging_steps) == 0
+        if log is not None and (due or (last and progress.round + 1 == method.rounds(config))):
             line = {name: torch.cat(values).mean().item() for name, values in window.items()}
             lr = optimiser.param_groups[0]["lr"]
             log({"step": progress.step, "round": progress.round, **line, **pool.figures, "learning_rate": lr})
@@ -261,7 +264,7 @@ def accumulate(
     total, tokens, metrics = 0.0, 0, defaultdict(list)
     for start in range(0, len(groups), training.per_device_train_batch_size):
         part = groups[start : start + training.per_device_train_batch_size]
-        pool.annotate(pool.take(part)[1], networks, pool.lazy)
+        pool.annotate(pool.take(part)[1], networks, pool.lazy, training.bf16)
         tensors = collate(pool.take(part)[0], networks.policy.chat.pad_id)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.bf16):
             outputs = networks.say(tensors, needs)

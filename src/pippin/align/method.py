@@ -104,7 +104,9 @@ class Training:
     bf16: bool = setting(False, "autocast to bfloat16; sums and softmax stay in float32")
     seed: int = setting(0, "fixes data order and every draw")
     logging_steps: int = setting(10, "a line of metrics every so many steps")
-    save_steps: int = setting(0, "a checkpoint every so many steps (rounds where the method samples); 0: none")
+    save_steps: int = setting(
+        500, "a checkpoint every so many steps, at the end of a round where the method samples; 0: none"
+    )
     eval_steps: int = setting(0, "score the development prompts every so many rounds; 0: never")
     load_best_model_at_end: bool = setting(False, "keep the weights with the best development score")
     max_loss: float = setting(1e4, "a loss beyond this stops the run as diverged")

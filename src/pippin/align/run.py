@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -169,6 +170,8 @@ def align(
         if recipe:
             policy.decoding = dataclasses.replace(policy.decoding, reranker=reward or "", **recipe)
         policy.save(out)
+    for checkpoint in out.glob("checkpoint-*"):  # only for resuming; the run is whole now
+        shutil.rmtree(checkpoint)
     state = {k: v for k, v in context.state.items() if k != "bag"}
     write_json(
         out / FILE,
@@ -196,7 +199,8 @@ def _train(
         context.policy, parts, reward=start, kind=getattr(chosen.own, "head", "last"), seed=context.seed
     )
     lines: list[Mapping[str, float]] = []
-    with (out / "metrics.jsonl").open("a", encoding="utf-8") as file:
+    resumed = any(out.glob("checkpoint-*"))
+    with (out / "metrics.jsonl").open("a" if resumed else "w", encoding="utf-8") as file:
 
         def log(line: Mapping[str, float]) -> None:
             lines.append(line)

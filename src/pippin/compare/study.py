@@ -130,7 +130,9 @@ def arms(study: Study) -> list[Arm]:
         method = values.get("method", labels.get("method"))
         declared = dict(method) if isinstance(method, Mapping) else {"method": method} if method else {}
         label, named = str(labels.get("method", "")), str(declared.get("method", ""))
-        own = {} if "use" in declared else {**study.settings.get(named, {}), **study.settings.get(label, {})}
+        own = {**study.settings.get(named, {}), **study.settings.get(label, {})}
+        if "use" in declared:  # takes a model as it is: what the name's settings say of training is for stages
+            own = {k: v for k, v in own.items() if k in EVALUATION_KEYS}
         name = "/".join(labels.values())
         out.append(Arm(name, {a: labels[a] if a == "method" else v for a, v in values.items()}, declared, dict(own)))
     return out

@@ -74,7 +74,7 @@ def train(spec: Json, store: Store, folder: Path, report: Report | None) -> Json
         data = _first_labels(data, int(labels))
     run = align(
         spec["method"],
-        {**spec["settings"], "seed": seed},
+        {"save_steps": 0, **spec["settings"], "seed": seed},  # a cell is whole or not there
         model=spec["model"],
         template=spec["template"],
         data=data,

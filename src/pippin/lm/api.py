@@ -25,6 +25,8 @@ from pippin.core.types import Call, Request, digest
 from pippin.lm import endpoint as ep
 from pippin.lm.engine import request_digest
 
+UNREACHED_TRIES = 3  # waits of about four seconds in all, before a server that never answered is given up
+
 
 @dataclass
 class Limiter:
@@ -105,6 +107,7 @@ class Api:
         more = f"#{digest(self.extra)}" if self.extra else ""
         self.identity = f"openai/{endpoint.model}@{endpoint.base_url}{more}"
         self.limiter = Limiter(min(20.0, max_connections), min(4, max_connections), max_connections)
+        self.reached = False  # has the server ever answered
         self.retries = 0  # tries beyond the first, of all requests
         self.unsupported: frozenset[str] = frozenset()  # parameters that this model was found not to take
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -193,6 +196,10 @@ class Api:
                     continue
             except TimeoutError:
                 problem = ModelError("no answer in time", permanent=False)
+            except aiohttp.ClientConnectorError as error:
+                # a server that has never answered is more likely a wrong address than a short pause
+                hopeless = not self.reached and attempt >= UNREACHED_TRIES
+                problem = ModelError(f"cannot connect to {self.endpoint.base_url}: {error}", permanent=hopeless)
             except (aiohttp.ClientError, OSError) as error:
                 problem = ModelError(f"{type(error).__name__}: {error}", permanent=False)
             finally:
@@ -216,6 +223,7 @@ class Api:
             f"{self.endpoint.base_url}/chat/completions", data=orjson.dumps(sent), headers=headers,
             timeout=aiohttp.ClientTimeout(total=seconds), allow_redirects=False,
         ) as response:  # fmt: skip
+            self.reached = True
             content = await response.read()
         if response.status == 429:
             self.limiter.too_fast()
