@@ -39,7 +39,6 @@ class Outputs:
     """What the networks said about one micro-batch. Absent where no term needs it."""
 
     logp_N_T: torch.Tensor | None = None
-    entropy_N_T: torch.Tensor | None = None
     values_N_T: torch.Tensor | None = None
     scores_N: torch.Tensor | None = None
 
@@ -56,10 +55,9 @@ class Term:
     name: str
     loss: Callable[[Outputs, Tensors, Any], tuple[torch.Tensor, Mapping[str, torch.Tensor]]]
     reduction: Reduction
-    needs: frozenset[str] = frozenset({"logps"})  # of logps, entropy, values, scores
+    needs: frozenset[str] = frozenset({"logps"})  # of logps, values, scores
     weight: Callable[[Any], float] = lambda config: 1.0
     active: Callable[[Any], bool] = lambda config: True
-    stream: str = "main"  # "main": the method's examples; another name: that data stream, its own batch every step
 
 
 @dataclass(frozen=True)

@@ -37,16 +37,14 @@ class Networks:
     def say(self, tensors: Tensors, needs: frozenset[str]) -> Outputs:
         """Run the trained networks that the terms need on one micro-batch, with gradient."""
         ids, attention, mask = tensors.ids_N_T, tensors.attention_N_T, tensors.mask_N_T
-        logp = entropy = values = scores = None
-        if "entropy" in needs:
-            logp, entropy = response_logps(self.policy.model, ids, attention, mask, entropy=True)
-        elif "logps" in needs:
+        logp = values = scores = None
+        if "logps" in needs:
             logp = response_logps(self.policy.model, ids, attention, mask)
         if "values" in needs and self.critic is not None:
             values = self.critic.values(ids, attention, mask)
         if "scores" in needs and self.head is not None:
             scores = self.head.score(ids, attention, mask, self.head_kind)
-        return Outputs(logp, entropy, values, scores)
+        return Outputs(logp, values, scores)
 
     @torch.inference_mode()
     def note(self, tensors: Tensors, name: str) -> torch.Tensor:

@@ -1,8 +1,7 @@
 """Groups into examples: token rows, index tensors, and the batch-level arithmetic of rewards and advantages. Pure.
 
 An :class:`Example` is one sequence (prompt and response) with what was written on its response tokens; a :class:`Batch`
-is many of them with the pairs that relate them; :class:`Tensors` is a padded batch as the losses see it. Groups are
-never split: :func:`split` cuts between them.
+is many of them with the pairs that relate them; :class:`Tensors` is a padded batch as the losses see it.
 """
 
 from __future__ import annotations
@@ -51,43 +50,6 @@ class Batch:
     def groups(self) -> list[int]:
         """Group numbers in order of appearance."""
         return list(dict.fromkeys(e.group for e in self.examples))
-
-    def take(self, groups: Sequence[int]) -> Batch:
-        """The sub-batch of these groups, in the order given, with its pairs renumbered."""
-        rows_of: dict[int, list[int]] = {}
-        for i, example in enumerate(self.examples):
-            rows_of.setdefault(example.group, []).append(i)
-        rows = [i for g in groups for i in rows_of[g]]
-        return self.rows(rows)
-
-    def rows(self, rows: Sequence[int]) -> Batch:
-        """The sub-batch of these rows; a pair is kept where both of its rows are."""
-        place = np.full(len(self.examples), -1, dtype=np.int64)
-        place[list(rows)] = np.arange(len(rows))
-        pairs = place[self.pairs]
-        keep = (pairs >= 0).all(axis=1) if len(pairs) else np.zeros(0, dtype=bool)
-        return Batch(tuple(self.examples[i] for i in rows), pairs[keep], self.p[keep], self.weight[keep])
-
-
-def join(batches: Sequence[Batch]) -> Batch:
-    """Several batches as one, groups and pairs renumbered."""
-    examples: list[Example] = []
-    pairs, p, weight = [], [], []
-    next_group = 0
-    for batch in batches:
-        number = {g: next_group + k for k, g in enumerate(batch.groups)}
-        next_group += len(number)
-        pairs.append(batch.pairs + len(examples))
-        p.append(batch.p)
-        weight.append(batch.weight)
-        examples += [replace(e, group=number[e.group]) for e in batch.examples]
-    return Batch(tuple(examples), np.concatenate(pairs), np.concatenate(p), np.concatenate(weight))
-
-
-def split(batch: Batch, groups_per_part: int) -> list[Batch]:
-    """Cut a batch between groups."""
-    groups = batch.groups
-    return [batch.take(groups[i : i + groups_per_part]) for i in range(0, len(groups), groups_per_part)]
 
 
 @dataclass(frozen=True)

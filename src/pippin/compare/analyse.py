@@ -52,7 +52,7 @@ def analyse(plan: Plan, store: Store, command: str) -> Json:
     said = {(r.arm.name, r.seed, d): _values(r, key, store) for r in plan.runs for d, key in r.verdicts.items()}
     rows = [_row(r, d, plan, store, said, name) for r in plan.runs for d in r.verdicts]
     for seed in study.seeds:
-        _correct([row for row in rows if row["seed"] == seed and row["name"] != base])
+        _correct([row for row in rows if row["seed"] == seed], base)
     pooled = _pooled(plan, said, name)
     sampled = next(iter(plan.runs[0].verdicts))
     found, settings, undeclared = confounds.of_plan(plan, store)
@@ -139,14 +139,14 @@ def _named(value: str, interval: str, estimate: Estimate | None) -> Json:
     return row | {"p": None if estimate is None else estimate.p} if interval == "delta" else row
 
 
-def _correct(rows: Sequence[Json]) -> None:
-    """Holm over the comparisons of one seed with the baseline, both decodings together; written into the rows."""
-    tested = [row for row in rows if row["p"] is not None]
-    if tested:
-        for row, p in zip(tested, stats.holm(np.array([row["p"] for row in tested])), strict=True):
-            row["p_holm"] = float(p)
+def _correct(rows: Sequence[Json], base: str = "") -> None:
+    """Holm over comparisons, written into the rows as ``p_holm``; the baseline's own rows are no comparison."""
+    tested = [row for row in rows if row["p"] is not None and row.get("name") != base]
+    adjusted = stats.holm(np.array([row["p"] for row in tested])) if tested else []
     for row in rows:
-        row.setdefault("p_holm", None)
+        row["p_holm"] = None
+    for row, p in zip(tested, adjusted, strict=True):
+        row["p_holm"] = float(p)
 
 
 def _pool(plan: Plan, said: Said) -> dict[tuple[str, str], Values]:
@@ -184,7 +184,7 @@ def _pooled(plan: Plan, said: Said, name: str) -> list[Json]:
             row |= _named(f"delta_vs_{other}", f"delta_vs_{other}", None if theirs is None else _difference(v, theirs))
         row |= {"n": mean.clusters, "seeds": len(plan.study.seeds), "scope": (against or mean).scope}
         rows.append(row)
-    _correct(rows)
+    _correct(rows, base)
     return rows
 
 
@@ -238,6 +238,9 @@ def _ledger(run: ArmRun, plan: Plan, store: Store, answered: Json) -> Json:
         assert done is not None
         total = total.merge(Ledger(**done["result"]["ledger"]))
     total.add(mean_length=answered["mean_length"], share_without_end=answered["share_without_end"])
+    sampled = next((d for d in run.responses if d != "greedy"), None)
+    if sampled is not None:  # a property of the policy, whatever the decoding of this row
+        total.add(kl=_kl(run, sampled, store)["kl"])
     return {k: v for k, v in total.to_row().items() if k != "peak_memory"}
 
 
