@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from pippin.world import BASE, corpus, lexicon, people, tasks
+from pippin.core.types import Sampling
+from pippin.world import BASE, SFT, corpus, lexicon, people, tasks
 from pippin.world.verifier import verify
 
 pytest.importorskip("tokenizers")
@@ -106,3 +107,16 @@ def test_pretraining_is_reproducible() -> None:
     recipe = pretrain.Recipe(steps=3, batch_size=4, warmup=1)
     one, two = (pretrain.train(recipe).state_dict() for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_packaged_sft_model_follows_instructions_that_the_base_does_not():
+    from pippin.lm.hf import load_policy
+
+    recipe = json.loads((SFT / "recipe.json").read_text())
+    assert hashlib.sha256((SFT / "model.safetensors").read_bytes()).hexdigest() == recipe["sha256"]
+    prompts = tasks.prompts("dev", 60, 3)
+    gold = {}
+    for name in ("world/base", "world/sft"):
+        said = load_policy(name).respond(prompts, sampling=Sampling(temperature=0.0, max_tokens=32))
+        gold[name] = sum(verify(p, r.text).gold for p, r in zip(prompts, said, strict=True)) / len(prompts)
+    assert gold["world/base"] < 0.1 < 0.4 < gold["world/sft"]

@@ -26,7 +26,7 @@ from pippin.lm.decoding import read_decoding
 from pippin.lm.policy import Policy
 from pippin.lm.quiet import quiet
 
-PACKAGED = ("world/base",)  # folders of package data that hold a model
+PACKAGED = ("world/base", "world/sft")  # folders of package data that hold a model
 _CONVERTER = 1  # raised when the conversion changes, so that old conversions are not taken for new ones
 
 

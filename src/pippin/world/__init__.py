@@ -12,3 +12,6 @@ from pathlib import Path
 
 BASE = Path(__file__).parent / "base"
 """Folder of the base model: config, weights, tokenizer with chat template, and ``recipe.json``."""
+
+SFT = Path(__file__).parent / "sft"
+"""The base after fine-tuning on the demonstrations (seed 0), as the demonstration does it; ``world/sft``."""
