@@ -184,6 +184,7 @@ class Api:
         attempt = 0
         while True:
             headers: Mapping[str, str] = {}
+            hopeless = False
             await self.limiter.acquire()
             try:
                 left = self.deadline - (time.monotonic() - began)
@@ -199,7 +200,7 @@ class Api:
             except aiohttp.ClientConnectorError as error:
                 # a server that has never answered is more likely a wrong address than a short pause
                 hopeless = not self.reached and attempt >= UNREACHED_TRIES
-                problem = ModelError(f"cannot connect to {self.endpoint.base_url}: {error}", permanent=hopeless)
+                problem = ModelError(f"cannot connect to {self.endpoint.base_url}: {error}", permanent=False)
             except (aiohttp.ClientError, OSError) as error:
                 problem = ModelError(f"{type(error).__name__}: {error}", permanent=False)
             finally:
@@ -207,7 +208,7 @@ class Api:
             chance = int(digest([call.request, request.key.sample, attempt], 8), 16) / 16**8
             pause = ep.delay(attempt, headers, chance)
             waited = time.monotonic() - began
-            if problem.permanent or waited + pause >= self.deadline:
+            if problem.permanent or hopeless or waited + pause >= self.deadline:
                 late = "" if problem.permanent else f" (gave up after {attempt + 1} tries, {waited:.0f} s)"
                 return replace(call, stop="error", error=ep.redacted(str(problem), key) + late, seconds=waited)
             attempt += 1

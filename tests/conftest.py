@@ -1,0 +1,12 @@
+"""What every test starts from."""
+
+import signal
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_arrive():
+    """A test run in the background inherits an ignored SIGINT; tests of interrupts, and their children, need it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
