@@ -1,6 +1,7 @@
 """What holds for every method in the folder: a new file there is tested before its author writes a test."""
 
 import copy
+import json
 import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -254,3 +255,23 @@ def test_wrong_settings_and_missing_inputs_say_so(tmp_path, make_bench):
     with pytest.raises(InputError, match="reward"):
         align("ppo", {}, model="world/base", prompts=[data[0].prompt], out=tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_run_that_was_cut_logs_every_step_once_and_leaves_no_checkpoint(tmp_path, make_bench):
+    data = make_bench("sft").context.data
+    settings = {"save_steps": 2, "logging_steps": 1, "per_device_train_batch_size": 2, "max_length": 64}
+
+    class Killed(Exception):
+        pass
+
+    def report(line):
+        if line["step"] == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        align("sft", settings, model="world/base", data=data, out=tmp_path / "run", report=report)
+    assert [p.name for p in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-2"]
+    align("sft", settings, model="world/base", data=data, out=tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert not list((tmp_path / "run").glob("checkpoint-*"))

@@ -213,3 +213,13 @@ def test_a_pairwise_judge_gives_win_rates_against_the_baseline(store, tmp_path):
         if row["name"] != "sft":  # both orders of a judge that always says first: exactly one half
             assert row["win_rate_mean"] == pytest.approx(0.5)
     assert np.isclose(next(r for r in results["arms"] if r["name"] == "sft")["win_rate_mean"], 0.5)
+
+
+def test_arms_are_matched_on_labels_and_what_is_not_matched_is_said(store, tmp_path):
+    planned_ = write(tmp_path, varied(match={"labels": 10}))
+    results = run_here(planned_, store)
+    assert results["confounds"] == []
+    own = [store.cell(k) for k, c in plan(read_study(planned_)).cells.items() if c.kind == "train" and "dpo" in c.label]
+    assert [cell["result"]["ledger"]["labels"] for cell in own if cell] == [10]
+    missed = run_here(write(tmp_path, varied(match={"steps": 50})), store)["confounds"]
+    assert [c["field"] for c in missed] == ["match: steps"] and set(missed[0]["arms"]) == {"dpo", "ipo_like"}

@@ -129,8 +129,8 @@ def align(
         data=data,
         prompts=prompts,
         development=development,
-        scorer=scorer(reward) if reward else None,
-        evaluate=scorer(judge) if judge else None,
+        scorer=scorer(reward, chosen.training.seed) if reward else None,
+        evaluate=scorer(judge, chosen.training.seed) if judge else None,
     )
     _require(method, name, context)
     rule = Rule() if rule is None else rule
@@ -157,10 +157,10 @@ def align(
     metrics: Json = {}
     if method.choose is not None:
         context.state = method.choose(context, chosen.own)
+        context.ledger.add(wall_clock=time.monotonic() - started)
         nets = networks.Networks(policy)
     else:
         nets, metrics = _train(method, context, chosen, reward, out, report)
-    context.ledger.wall_clock = time.monotonic() - started
     context.ledger.peak_memory = peak_memory()
     recipe = dict(method.decoding(chosen.own, context.state))
     context.ledger.inference_multiplier = recipe.get("n", 1)
@@ -199,8 +199,8 @@ def _train(
         context.policy, parts, reward=start, kind=getattr(chosen.own, "head", "last"), seed=context.seed
     )
     lines: list[Mapping[str, float]] = []
-    resumed = any(out.glob("checkpoint-*"))
-    with (out / "metrics.jsonl").open("a" if resumed else "w", encoding="utf-8") as file:
+    _forget_after_checkpoint(out)
+    with (out / "metrics.jsonl").open("a", encoding="utf-8") as file:
 
         def log(line: Mapping[str, float]) -> None:
             lines.append(line)
@@ -225,6 +225,16 @@ def _train(
     return nets, {"first": first, "last": closing, **chosen_round}
 
 
+def _forget_after_checkpoint(out: Path) -> None:
+    """Keep the lines of metrics up to the checkpoint that the run goes on from; none where it starts anew."""
+    place = out / "metrics.jsonl"
+    if not place.is_file():
+        return
+    done = max((int(c.name.rsplit("-", 1)[1]) for c in out.glob("checkpoint-*")), default=0)
+    lines = [line for line in place.read_text().splitlines() if json.loads(line)["step"] <= done]
+    place.write_text("".join(f"{line}\n" for line in lines))
+
+
 def develop(context: sources.Context) -> float:
     """Mean development score of one draw a prompt from the current policy at temperature 1."""
     chat = context.policy.chat
@@ -237,9 +247,9 @@ def develop(context: sources.Context) -> float:
     return float(np.mean(context.evaluate([g.prompt for g in groups], [g.texts[0] for g in groups])))
 
 
-def scorer(spec: str) -> sources.Scorer:
+def scorer(spec: str, seed: int = 0) -> sources.Scorer:
     """A judge as a function from prompts and texts to numbers, for use inside the loop."""
-    judging = resolve(spec)
+    judging = resolve(spec, seed=seed)
 
     def score(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
         rows = [

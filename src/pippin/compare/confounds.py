@@ -167,8 +167,8 @@ def _unmatched(plan: Plan, store: Store) -> list[Json]:
     for column, amount in plan.study.match.items():
         spent: Json = {}
         for run in plan.runs:
-            if run.train is None or run.seed != plan.study.seeds[0]:
-                continue
+            if run.train is None or "use" in run.arm.spec or run.seed != plan.study.seeds[0]:
+                continue  # nothing was spent on this arm itself
             done = store.cell(run.train)
             value = done["result"]["ledger"].get(column) if done else None
             if value and abs(value - float(amount)) > 0.05 * float(amount):
