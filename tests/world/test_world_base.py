@@ -120,3 +120,16 @@ def test_the_packaged_sft_model_follows_instructions_that_the_base_does_not():
         said = load_policy(name).respond(prompts, sampling=Sampling(temperature=0.0, max_tokens=32))
         gold[name] = sum(verify(p, r.text).gold for p, r in zip(prompts, said, strict=True)) / len(prompts)
     assert gold["world/base"] < 0.1 < 0.4 < gold["world/sft"]
+
+
+@pytest.mark.slow
+def test_the_base_can_be_made_again_from_its_recipe(tmp_path):
+    """Ten minutes on one core. Not bit for bit: other processors round otherwise; what was learnt must be the same."""
+    from pippin.world import pretrain
+
+    pretrain.main(["--out", str(tmp_path / "base")])
+    shipped, remade = (json.loads((folder / "recipe.json").read_text()) for folder in (BASE, tmp_path / "base"))
+    assert remade["recipe"] == shipped["recipe"] and remade["parameters"] == shipped["parameters"]
+    print("weights equal bit for bit:", remade["sha256"] == shipped["sha256"])
+    for name, value in shipped["measured"].items():
+        assert remade["measured"][name] == pytest.approx(value, abs=0.05), name
