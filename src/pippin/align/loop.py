@@ -256,7 +256,7 @@ def accumulate(
     Every term is divided by its denominator over the whole batch, so how it is cut changes nothing.
 
     Returns:
-        The loss, the terms' metrics (unreduced, a tensor per micro-batch), and the tokens that were forwarded.
+        The loss, the terms' metrics (unreduced, a tensor per micro-batch), and the tokens that were forwarded, once for each trained network.
     """
     whole, _ = pool.take(groups)
     over = {t.name: denominator(whole, t.reduction) for t in terms}
@@ -278,7 +278,7 @@ def accumulate(
         if loss.requires_grad:
             loss.backward()
         total += loss.item()
-        tokens += int(tensors.attention_N_T.sum())
+        tokens += int(tensors.attention_N_T.sum()) * len(networks.trained())  # a critic reads them too
     return total, metrics, tokens
 
 
