@@ -2,7 +2,8 @@
 
     python benchmarks/sampling.py [--repeats 5] [--prompts 512] [--draws 1]
 
-Both sample at temperature 1 with a KV cache, one thread, at the same batch size; runs alternate; the ratio is of medians.
+Both sample at temperature 1 with a KV cache, one thread, at the same batch size; runs alternate; the ratio is of
+medians.
 """
 
 from __future__ import annotations

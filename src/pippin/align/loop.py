@@ -256,7 +256,8 @@ def accumulate(
     Every term is divided by its denominator over the whole batch, so how it is cut changes nothing.
 
     Returns:
-        The loss, the terms' metrics (unreduced, a tensor per micro-batch), and the tokens that were forwarded, once for each trained network.
+        The loss, the terms' metrics (unreduced, a tensor per micro-batch), and the tokens that were forwarded, once for
+        each trained network.
     """
     whole, _ = pool.take(groups)
     over = {t.name: denominator(whole, t.reduction) for t in terms}
