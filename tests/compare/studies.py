@@ -5,8 +5,7 @@ from pathlib import Path
 import yaml
 
 from pippin.compare.analyse import analyse
-from pippin.compare.plan import plan
-from pippin.compare.pool import _in_order
+from pippin.compare.plan import in_order, plan
 from pippin.compare.study import read_study
 from pippin.compare.work import run_cell
 from pippin.core.store import Store
@@ -52,6 +51,6 @@ def write(folder: Path, study: dict, name: str = "study.yaml") -> Path:
 def run_here(path: Path, store: Store):
     """The results of a study, its cells run in this process."""
     planned = plan(read_study(path))
-    for key in _in_order(planned.cells):
+    for key in in_order(planned.cells):
         run_cell(planned.cells[key], store)
     return analyse(planned, store, "pippin compare study.yaml")

@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 
 from pippin.align.run import align
 from pippin.compare.analyse import analyse
-from pippin.compare.plan import plan
-from pippin.compare.pool import _in_order
+from pippin.compare.plan import in_order, plan
 from pippin.compare.study import read_study
 from pippin.compare.work import run_cell
 from pippin.core.store import Store
@@ -100,7 +99,7 @@ def test_a_checkpoint_of_trl_is_an_arm(trained, tmp_path):
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     planned = plan(read_study(tmp_path / "study.yaml"))
     with Store(tmp_path / "store.db") as store:
-        for key in _in_order(planned.cells):
+        for key in in_order(planned.cells):
             run_cell(planned.cells[key], store)
         results = analyse(planned, store, "pippin compare study.yaml")
     assert {r["name"] for r in results["arms"]} == {"base", "trl"}

@@ -88,6 +88,23 @@ def plan(study: Study) -> Plan:
     return _Planner(study).plan()
 
 
+def in_order(cells: Mapping[str, Cell]) -> list[str]:
+    """The keys of cells, each after all that it needs."""
+    order: list[str] = []
+    seen: set[str] = set()
+
+    def visit(key: str) -> None:
+        if key not in seen:
+            seen.add(key)
+            for need in cells[key].needs:
+                visit(need)
+            order.append(key)
+
+    for key in cells:
+        visit(key)
+    return order
+
+
 def judge_scores(judge: str) -> bool:
     """Whether a judge gives numbers to single responses (else it compares pairs)."""
     head, _, rest = judge.partition("?")[0].partition("/")

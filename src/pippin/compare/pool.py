@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from pippin.compare.plan import Cell
+from pippin.compare.plan import Cell, in_order
 from pippin.core.errors import PippinError
 from pippin.core.run import peak_memory
 from pippin.core.store import Store
@@ -80,7 +80,7 @@ class _Ready:
         self.stopped = False
         self.changed = threading.Condition()
         behind: dict[str, set[str]] = {key: set() for key in cells}
-        for key in reversed(_in_order(cells)):
+        for key in reversed(in_order(cells)):
             for need in cells[key].needs:
                 behind[need] |= {key} | behind[key]
         self.waiting.sort(key=lambda key: -len(behind[key]))
@@ -116,22 +116,6 @@ class _Ready:
         with self.changed:
             self.stopped = True
             self.changed.notify_all()
-
-
-def _in_order(cells: Mapping[str, Cell]) -> list[str]:
-    order: list[str] = []
-    seen: set[str] = set()
-
-    def visit(key: str) -> None:
-        if key not in seen:
-            seen.add(key)
-            for need in cells[key].needs:
-                visit(need)
-            order.append(key)
-
-    for key in cells:
-        visit(key)
-    return order
 
 
 def _attend(ready: _Ready, store_path: Path | None, watch: Watch | None, report: Json) -> None:
