@@ -53,7 +53,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shown_good(request: Request) -> bool:
     """Whether the output shown first is the better one."""
-    return request.messages[1].content.index("GOOD") < request.messages[1].content.index("bad")
+    return request.messages[1].content.index("GOOD") < request.messages[1].content.index("bad ")
 
 
 def noisy(accuracy: float) -> Callable[[Request], str]:
@@ -211,7 +211,7 @@ def test_recordings_are_read_from_their_texts(tmp_path: Path, bench: Path) -> No
     said = {row["strategy"]: [row[key] for key in COUNTS] for row in result["cells"]}
     assert said == {"Vanilla": [1, 1, 1, 1, 1], "Swap": [1, 0, 1, 0, 0], "Rating": [1, 0, 1, 0, 0]}
     assert [entry["file"] for entry in result["skipped"]] == ["m__Debate.jsonl.gz"]
-    [rating] = [r for r in read_recordings(tmp_path, "pippin-1")[0] if r.strategy == "Rating"]
+    [rating] = [r for r in read_recordings(tmp_path, "pippin-2")[0] if r.strategy == "Rating"]
     assert {str(rating.original[0]), str(rating.swapped[0])} == {"tie"}
 
 

@@ -155,7 +155,7 @@ def full_group() -> Group:
         prompt,
         (one, two),
         (
-            Choice(prompt.id, one.id, two.id, Outcome.FIRST, p_first=0.75, parser="pippin-1", **by),
+            Choice(prompt.id, one.id, two.id, Outcome.FIRST, p_first=0.75, parser="pippin-2", **by),
             Choice(prompt.id, two.id, one.id, Outcome.UNPARSED, **by),
             Ranking(prompt.id, (one.id, two.id), (1, 2), **by),
             Score(prompt.id, one.id, 0.5, spans=((0, 2, 1.0),), **by),

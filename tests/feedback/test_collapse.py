@@ -82,8 +82,8 @@ def test_scores_are_compared_within_author_and_criterion() -> None:
 def test_two_readings_of_one_call_are_refused() -> None:
     one = choice(0, 1, F, calls=("c",), parser="llmbar")
     with pytest.raises(InputError, match="two parsers"):
-        collapse([one, choice(0, 1, S, calls=("c",), parser="pippin-1")], RESPONSES)
-    assert len(pairs(one, choice(1, 0, S, calls=("d",), parser="pippin-1"))) == 1
+        collapse([one, choice(0, 1, S, calls=("c",), parser="pippin-2")], RESPONSES)
+    assert len(pairs(one, choice(1, 0, S, calls=("d",), parser="pippin-2"))) == 1
 
 
 opinions = st.lists(

@@ -72,9 +72,12 @@ def test_a_wrong_name_is_one_helpful_line(spec: str, said: str) -> None:
 
 
 def test_a_strategy_is_one_only_if_it_is_named_so() -> None:
-    assert split_strategy("openai/llama3:8b") == ("openai/llama3:8b", "")
-    assert split_strategy("openai/llama3:8b:vanilla") == ("openai/llama3:8b", "vanilla")
-    assert split_strategy("openai/v2@http://host:8000/v1") == ("openai/v2@http://host:8000/v1", "")
+    assert split_strategy("openai/llama3:8b") == ("openai/llama3:8b", "", {})
+    assert split_strategy("openai/llama3:8b:vanilla") == ("openai/llama3:8b", "vanilla", {})
+    assert split_strategy("openai/v2@http://host:8000/v1") == ("openai/v2@http://host:8000/v1", "", {})
+    assert split_strategy("m:vanilla?thinking=9&run=1") == ("m", "vanilla", {"thinking": "9", "run": "1"})
+    with pytest.raises(UnknownName, match="Did you mean 'metrics_reference'"):
+        split_strategy("openai/gpt-4o:metric_reference")
     model = Scripted(["(a)"] * 9, "m:8b")
     judge = resolve("m:8b:vanilla_norules", models={"m:8b": model})
     assert judge.info.name == "m:8b:vanilla_norules" and judge.info.models == {"judge": "m:8b"}
@@ -94,6 +97,25 @@ def test_panels() -> None:
     said = judge.compare([long])
     assert [c.outcome for c in said] == [FIRST, TIE] and [c.p_first for c in said] == [1.0, 0.5]
     assert len(said[0].parents) == 2 and judge.info.name == "rule/longer+rule/first"
+
+
+def test_a_judge_s_file_says_the_rest(tmp_path: Path) -> None:
+    long, file = pair("?", "long", "no"), tmp_path / "jury.yaml"
+    file.write_text("panel: [rule/longer, rule/first, rule/shorter]\nweights: [1, 1, 3]\n")
+    assert outcomes(str(file), long) == [SECOND, FIRST]
+    assert resolve(str(file)).compare([long])[0].p_first == pytest.approx(0.4)
+    models = {name: Scripted(lambda r, name=name: f"{name} {r.key.role}" if r.key.role != "judge" else "(a)", name)
+              for name in ("big", "small")}  # fmt: skip
+    file.write_text("model: small\nstrategy: metrics_reference\nmodels: {reference: big}\nsettings: {thinking: 7}\n")
+    judge = resolve(str(file), models=models)
+    assert {c.outcome for c in judge.compare([long], orders=["first"])} == {FIRST}
+    assert (models["small"].asked, models["big"].asked) == (2, 1)
+    assert judge.info.models == {"judge": "small", "reference": "big"} and judge.info.name.endswith("?thinking=7")
+    for text, said in (("model: a\npanel: [b]", "not both"), ("panel: [rule/first]\nweights: [0]", "above 0"),
+                       ("modle: a", "Did you mean 'model'")):  # fmt: skip
+        file.write_text(text)
+        with pytest.raises(InputError, match=said):
+            resolve(str(file))
 
 
 def test_a_silent_member_is_left_out() -> None:

@@ -14,7 +14,7 @@ from pippin.core.store import Store
 from pippin.core.types import Call, Choice, Key, Outcome, Request
 from pippin.judge.ask import LABELS, ORDERS
 from pippin.judge.resolve import resolve
-from pippin.judge.strategy import label_probability, read_verdict
+from pippin.judge.strategy import Asker, Calls, Strategy, label_probability, read_verdict
 from pippin.lm.scripted import Scripted
 
 
@@ -37,7 +37,7 @@ def test_both_orders_are_asked_once_and_stored(tmp_path: Path, strategy: str) ->
         (many[0].first.id, many[0].second.id), (many[0].second.id, many[0].first.id)
     ]  # fmt: skip
     assert {c.outcome for c in said[0::2]} == {Outcome.FIRST} and {c.outcome for c in said[1::2]} == {Outcome.SECOND}
-    assert all(c.parser == "pippin-1" and len(c.calls) == 1 for c in said)
+    assert all(c.parser == "pippin-2" and len(c.calls) == 1 for c in said)
 
 
 def test_the_rules_are_what_tells_the_two_apart() -> None:
@@ -69,7 +69,7 @@ def test_log_probabilities_do_not_overrule_a_text_without_a_verdict() -> None:
     said = {"(a)": -5.0, "(b)": -7.0}
     for text, stop, outcome in (("I'm sorry, no.", "end", Outcome.REFUSED), ("", "end", Outcome.FIRST)):
         call = Call(Key("x"), "r", "m", text, stop, logprobs=said)  # type: ignore[arg-type]
-        assert read_verdict(pair(), "first", "j", call, "pippin-1").outcome is outcome
+        assert read_verdict(pair(), "first", Asker("j", "pippin-2"), call).outcome is outcome
     assert label_probability(Call(Key("x"), "r", "m", logprobs={"(a)": -1.0})) is None
     assert label_probability(Call(Key("x"), "r", "m", logprobs={"(a)": -math.inf, "(b)": -1.0})) is None
 
@@ -95,14 +95,13 @@ def test_a_failed_request_is_a_failed_choice_and_the_others_go_on(tmp_path: Path
 
 def test_a_strategy_that_is_broken_is_not_a_judge_without_opinion() -> None:
     from pippin.judge.judges.llm import LLMJudge
-    from pippin.judge.strategy import Strategy
 
     def ask(*_: object):  # type: ignore[no-untyped-def]
         yield []
         raise KeyError("oops")
 
-    judge = LLMJudge(Scripted(["(a)"], "s"), Strategy(ask, 2), "broken")
-    with pytest.raises(ModelError, match="s:broken failed on every pair: KeyError"):
+    judge = LLMJudge(Scripted(["(a)"], "s"), Strategy(ask, lambda _: Calls(2)), "broken")
+    with pytest.raises(ModelError, match="s:broken failed on everything: KeyError"):
         judge.compare([pair()])
 
 
@@ -113,7 +112,7 @@ def test_unreadable_answers_are_told_apart() -> None:
 
 
 def test_published_parser_reads_the_same_calls_otherwise() -> None:
-    model = Scripted(lambda _: "Output (b)\nOutput (a)", "s")
+    model = Scripted(lambda _: "Output (a)\nOutput (b)", "s")
     ours, theirs = (resolve("s", models={"s": model}, parser=p).compare([pair()])[0] for p in ("", "llmbar"))
-    assert (ours.outcome, theirs.outcome) == (Outcome.UNPARSED, Outcome.FIRST)
-    assert ours.calls == theirs.calls and (ours.parser, theirs.parser) == ("pippin-1", "llmbar")
+    assert (ours.outcome, theirs.outcome) == (Outcome.SECOND, Outcome.FIRST)
+    assert ours.calls == theirs.calls and (ours.parser, theirs.parser) == ("pippin-2", "llmbar")

@@ -63,7 +63,7 @@ def meta(
         judges: names as ``judge.resolve`` takes them, or judges.
         data: where the benchmark's data lie; with recordings, by default the folder ``datasets`` beside them.
         recordings: a folder of recorded evaluators, read with ``parser``.
-        parser: ``llmbar`` is the published one; empty is each strategy's own, and ``pippin-1`` for recordings.
+        parser: ``llmbar`` is the published one; empty is each strategy's own, and ``pippin-2`` for recordings.
         policy: what becomes of missing verdicts; by default ``published`` with the published parser, else ``counted``.
         limit: at most so many pairs of each set.
         sets: which sets; by default those that make up the benchmark.
@@ -77,7 +77,7 @@ def meta(
     Raises:
         InputError: no data, no judge, or data whose labels do not fit the recordings.
     """
-    read_with = parser or "pippin-1"
+    read_with = parser or "pippin-2"
     policy = policy or ("published" if read_with == LABEL else "counted")
     if policy not in POLICIES:
         raise UnknownName("policy", policy, POLICIES)

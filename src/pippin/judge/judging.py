@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pippin.core.errors import InputError
-from pippin.core.types import Choice, Group, Judge, Judgement, Outcome, Prompt, Response, Score
+from pippin.core.types import Choice, Group, Judge, Outcome, Prompt, Response, Score
 from pippin.judge.ask import ORDERS, Order, Pair
 
 if TYPE_CHECKING:
     from pippin.core.store import Store
     from pippin.lm.protocols import Answers
 
+J = TypeVar("J", Choice, Score)
 Rows = Sequence[tuple[Prompt, Response]]
 
 
@@ -37,8 +38,8 @@ class Judging(Protocol):
         """
         ...
 
-    def score(self, rows: Rows) -> list[Score]:
-        """One Score per row.
+    def score(self, rows: Rows, *, store: Store | None = None) -> list[Score]:
+        """One Score per row. With a store they are appended to it, and what it holds is not paid for again.
 
         Raises:
             InputError: this judge gives no numbers.
@@ -57,6 +58,8 @@ class Options:
         models: models that are at hand already, by name; others are looked up.
         groups: labelled groups, for ``gold``.
         settings: the judge's own settings, from ``?key=value`` in its name or from the caller.
+        budget: US dollars that a run of requests may cost.
+        progress: told after every call (``lm.engine.Progress``).
     """
 
     strategy: str = ""
@@ -65,6 +68,8 @@ class Options:
     models: Mapping[str, Answers] = field(default_factory=dict)
     groups: Iterable[Group] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    budget: float | None = None
+    progress: Callable[[Any], None] | None = None
 
     def none_left(self, judge: str) -> None:
         """Raise an InputError where settings were given to a judge that has none."""
@@ -80,15 +85,16 @@ class ScoreJudge:
     scorer: Callable[[Rows], Sequence[float | None]]
     scale: tuple[float, float] | None = None
 
-    def score(self, rows: Rows) -> list[Score]:
+    def score(self, rows: Rows, *, store: Store | None = None) -> list[Score]:
         values = self.scorer(rows) if rows else []
         if len(values) != len(rows):
             raise InputError(f"{self.info.name} gave a wrong number of scores", found=len(values), expected=len(rows))
-        return [
+        scores = [
             Score(prompt.id, response.id, value, self.info.name, scale=self.scale,
                   outcome=Outcome.ABSTAINED if value is None else None)
             for (prompt, response), value in zip(rows, values, strict=True)
         ]  # fmt: skip
+        return keep(scores, store)
 
     def compare(
         self, pairs: Sequence[Pair], *, store: Store | None = None, orders: Sequence[Order] = ORDERS
@@ -109,12 +115,11 @@ def by_scores(pair: Pair, order: Order, by: str, values: Mapping[tuple[str, str]
     return Choice(pair.prompt.id, first.id, second.id, outcome, by, strength=one - two)
 
 
-def keep(choices: list[Choice], store: Store | None) -> list[Choice]:
-    """``choices``, appended to the store where there is one."""
+def keep(said: list[J], store: Store | None) -> list[J]:
+    """What was said, appended to the store where there is one."""
     if store is not None:
-        judgements: list[Judgement] = list(choices)
-        store.add_judgements(judgements)
-    return choices
+        store.add_judgements(said)
+    return said
 
 
 def no_scores(judge: str) -> InputError:

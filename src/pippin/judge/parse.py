@@ -5,23 +5,43 @@
     line; the phrase "Output (x) is better" anywhere. (a) is tried first and wins wherever it stands; no match is no
     verdict. Kept so that the published numbers can be reproduced. Trying (a) first is a position bias where a text
     contains both.
-``pippin-1``
-    A bare label on the first or the last line, or the last sentence that says which is better: an explanation may
-    weigh both sides before it. Bare labels that contradict one another or that sentence are no verdict. Refusal,
-    truncation and failure are told apart from what cannot be read.
+``pippin-2``
+    The last statement wins: a verdict in JSON or in double brackets, a bare label on the first or the last line, a
+    sentence that says which is better. Statements that contradict one another are flagged. Thinking is set apart.
+    Refusal, truncation and failure are told apart from what cannot be read.
 
-A parser is never changed: a better one gets a new name, and old calls can be read again with it.
+A parser is never changed: a better one gets a new name, and stored calls can be read again with it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from pippin.core.errors import UnknownName
 from pippin.core.types import Outcome, Stop
 
-Parser = Callable[[str, Stop], Outcome]
+DEFAULT = "pippin-2"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one text says: ``said`` are its statements in their order, ``conflict`` that they contradict one another.
+
+    ``thinking`` is what the model wrote before its answer between think tags; it states nothing.
+    """
+
+    outcome: Outcome
+    said: tuple[Outcome, ...] = ()
+    thinking: str = ""
+
+    @property
+    def conflict(self) -> bool:
+        return len(set(self.said)) > 1
+
+
+Parser = Callable[[str, Stop], Reading]
 _OUTCOME = {"a": Outcome.FIRST, "b": Outcome.SECOND}
 
 _LINE = {x: re.compile(rf"(?:^|\n) ?Output \({x}\)") for x in "ab"}
@@ -41,6 +61,12 @@ _PHRASE = re.compile(
     r"|\b(?:better|best|preferred)\s+(?:output|one|choice)\s+is\s+(?:output\s*)?\(?([ab])\)?(?!\w)",
     re.IGNORECASE,
 )
+_BRACKET = re.compile(r"\[\[\s*(?:output\s*)?\(?(a|b|c|tie)\)?\s*\]\]", re.IGNORECASE)
+_JSON = re.compile(
+    r"[\"'](?:winner|verdict|better|best|choice|preferred|preference|answer)[\"']\s*:\s*"
+    r"[\"']?\s*(?:output\s*)?\(?(a|b|tie|both|equal)\)?\s*[\"']?\s*(?=[,}\n]|$)",
+    re.IGNORECASE,
+)
 _TIE = re.compile(r"^\W*(?:tie\b|both\b|equal(?:ly)?\b|it is a tie\b|they are equal)|\bequally good\b", re.IGNORECASE)
 _NEITHER = re.compile(r"^\W*neither\b", re.IGNORECASE)
 _REFUSAL = re.compile(
@@ -48,9 +74,11 @@ _REFUSAL = re.compile(
     r"|unfortunately,? i)",
     re.IGNORECASE,
 )
+_THINKING = re.compile(r"^\s*<(think|thinking|reasoning)>(.*?)(?:</\1>|$)", re.DOTALL)
+_THOUGHT = re.compile(r"^(.*?)</(?:think|thinking|reasoning)>", re.DOTALL)  # templates may write the opening tag
 
 
-def parse(text: str, stop: Stop = "", parser: str = "pippin-1") -> Outcome:
+def read(text: str, stop: Stop = "", parser: str = DEFAULT) -> Reading:
     """Read a verdict. ``stop`` is the call's stop reason.
 
     Raises:
@@ -61,37 +89,29 @@ def parse(text: str, stop: Stop = "", parser: str = "pippin-1") -> Outcome:
     return PARSERS[parser](text.strip(), stop)
 
 
-def _published(patterns: dict[str, re.Pattern[str]]) -> Parser:
-    """(a) first, and nothing but a verdict or none: the paper's code knows no tie."""
-
-    def read(text: str, stop: Stop) -> Outcome:
-        found = next((x for x, pattern in patterns.items() if pattern.search(text)), None)
-        outcome = _OUTCOME[found] if found else _missing(text, stop)
-        return outcome if outcome.decided or outcome.missing else Outcome.UNPARSED
-
-    return read
+def parse(text: str, stop: Stop = "", parser: str = DEFAULT) -> Outcome:
+    """The outcome alone of :func:`read`."""
+    return read(text, stop, parser).outcome
 
 
-def _last_statement(text: str, stop: Stop) -> Outcome:
-    if stop == "error":
-        return Outcome.FAILED
-    plain = text.replace("’", "'")
-    lines = plain.strip().split("\n")
-    bare = {_label(m) for line in (lines[0], lines[-1]) if (m := _BARE.match(line))}
-    last = [_label(m) for m in _PHRASE.finditer(plain)][-1:]
-    if bare:
-        said = bare.union(last)
-        return _OUTCOME[said.pop()] if len(said) == 1 else Outcome.UNPARSED
-    if last and stop != "length":  # an explanation that was cut off has not come to its end
-        return _OUTCOME[last[0]]
-    return _missing(plain, stop)
+def explained(parser: str) -> str:
+    """What reads an explanation's closing sentence where ``parser`` reads bare labels: the published rules are two."""
+    return "llmbar_cot" if parser == "llmbar" else parser
 
 
-def _label(match: re.Match[str]) -> str:
-    return next(group for group in match.groups() if group).lower()
+def without_thinking(text: str) -> tuple[str, str]:
+    """(thinking, the rest): what stands between think tags at the start of a text, and what follows it.
+
+    Thinking that was never closed is all of the text.
+    """
+    found = _THINKING.match(text)
+    if found:
+        return found[2].strip(), text[found.end() :].strip()
+    found = _THOUGHT.match(text)
+    return (found[1].strip(), text[found.end() :].strip()) if found else ("", text)
 
 
-def _missing(text: str, stop: Stop) -> Outcome:
+def missing(text: str, stop: Stop) -> Outcome:
     """Why a text holds no verdict, or that it says there is none to give."""
     if stop == "error":
         return Outcome.FAILED
@@ -104,8 +124,57 @@ def _missing(text: str, stop: Stop) -> Outcome:
     return Outcome.TIE if _TIE.search(text) else Outcome.UNPARSED
 
 
+def _published(patterns: dict[str, re.Pattern[str]]) -> Parser:
+    """(a) first, and nothing but a verdict or none: the paper's code knows no tie."""
+
+    def reading(text: str, stop: Stop) -> Reading:
+        said = tuple(_OUTCOME[x] for x, pattern in patterns.items() if pattern.search(text))
+        outcome = said[0] if said else missing(text, stop)
+        return Reading(outcome if outcome.decided or outcome.missing else Outcome.UNPARSED, said)
+
+    return reading
+
+
+def _last_statement(text: str, stop: Stop) -> Reading:
+    if stop == "error":
+        return Reading(Outcome.FAILED)
+    thinking, spoken = without_thinking(text.replace("’", "'"))
+    cut = stop == "length"
+    said = _statements(spoken, cut)
+    if said and not (cut and not _stands_first(spoken)):  # an explanation that was cut off has not come to its end
+        return Reading(said[-1], said, thinking)
+    if thinking and not spoken:
+        return Reading(Outcome.TRUNCATED if cut else Outcome.UNPARSED, (), thinking)
+    return Reading(missing(spoken, stop), said, thinking)
+
+
+def _statements(text: str, cut: bool) -> tuple[Outcome, ...]:
+    """All that a text states, in the order in which it does."""
+    found: list[tuple[int, Outcome]] = []
+    for pattern in (_BRACKET, _JSON):
+        found += [(m.start(), _OUTCOME.get(m[1].lower(), Outcome.TIE)) for m in pattern.finditer(text)]
+    first, newline, _ = text.partition("\n")
+    lines = [(0, first)]
+    if newline and not cut:
+        start = text.rindex("\n") + 1
+        lines.append((start, text[start:]))
+    found += [(at, _OUTCOME[_label(m)]) for at, line in lines if (m := _BARE.match(line))]
+    found += [(m.start(), _OUTCOME[_label(m)]) for m in _PHRASE.finditer(text)]
+    return tuple(outcome for _, outcome in sorted(found, key=lambda item: item[0]))
+
+
+def _stands_first(text: str) -> bool:
+    """The verdict came before the explanation."""
+    line = text.partition("\n")[0]
+    return any(pattern.match(line) for pattern in (_BARE, _BRACKET, _JSON))
+
+
+def _label(match: re.Match[str]) -> str:
+    return next(group for group in match.groups() if group).lower()
+
+
 PARSERS: dict[str, Parser] = {
-    "pippin-1": _last_statement,
+    "pippin-2": _last_statement,
     "llmbar": _published(_LINE),
     "llmbar_cot": _published(_IS_BETTER),
 }

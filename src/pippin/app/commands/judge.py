@@ -71,9 +71,8 @@ def judge(
             summary = _of_choices(console, judging, pairs, choices)
         else:
             rows = [(group.prompt, response) for group in found for response in group.responses]
-            scores = judging.score(rows)
+            scores = judging.score(rows, store=store)
             said = list(scores)
-            store.add_judgements(said)
             summary = _of_scores(console, judging, rows, scores)
     writers.write_judgements(targets[0], said)
     if groups:

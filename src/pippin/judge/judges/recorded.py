@@ -45,7 +45,7 @@ class Recorded:
         silent = [Choice(prompt, one.id, two.id, Outcome.ABSTAINED, self.info.name) for prompt, one, two in shown]
         return keep([self.choices.get((c.prompt_id, c.first, c.second), c) for c in silent], store)
 
-    def score(self, rows: Rows) -> list[Score]:
+    def score(self, rows: Rows, *, store: Store | None = None) -> list[Score]:
         silent = [Score(p.id, r.id, None, self.info.name, outcome=Outcome.ABSTAINED) for p, r in rows]
         return [self.scores.get((s.prompt_id, s.response), s) for s in silent]
 

@@ -32,7 +32,7 @@ class AlwaysFirst:
         shown = [(pair.prompt.id, *pair.shown(order)) for pair in pairs for order in orders]
         return keep([Choice(p, one.id, two.id, Outcome.FIRST, self.info.name) for p, one, two in shown], store)
 
-    def score(self, rows: Rows) -> list[Score]:
+    def score(self, rows: Rows, *, store: Store | None = None) -> list[Score]:
         raise no_scores(self.info.name)
 
 

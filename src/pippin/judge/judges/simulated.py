@@ -44,7 +44,7 @@ class Simulated:
     ) -> list[Choice]:
         return keep([self._choice(pair, order) for pair in pairs for order in orders], store)
 
-    def score(self, rows: Rows) -> list[Score]:
+    def score(self, rows: Rows, *, store: Store | None = None) -> list[Score]:
         raise no_scores(self.info.name)
 
     def _choice(self, pair: Pair, order: Order) -> Choice:
