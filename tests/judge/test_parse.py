@@ -36,7 +36,7 @@ FIRST, SECOND, UNPARSED = Outcome.FIRST, Outcome.SECOND, Outcome.UNPARSED
         ("Answer: (b)", "end", SECOND),
         ("The better output is (a).", "end", FIRST),
         ("Output (a) is better at first sight. However, output (b) is clearly better.", "end", SECOND),
-        ("Output (b) is better.\n\nOutput (a) is a good start, but", "length", Outcome.TRUNCATED),
+        ("Output (b) is better.\n\nOutput (a) is a good start, but", "length", SECOND),
         ("(b)\n\nOutput (a) is", "length", SECOND),
         ("Therefore, Output (a)", "length", Outcome.TRUNCATED),
         ("(a)\n(b)", "end", SECOND),
@@ -113,11 +113,14 @@ def test_the_published_rule_of_numbers_is_int() -> None:
         ("why\nThe score of Assistant 1: 8\nThe score of Assistant 2: 7", (8, 7)),
         ("Output (a): 9/10, Output (b): 3/10", (9, 3)),
         ("11 3", UNPARSED),
+        ("It makes 2 claims and 3 errors.", UNPARSED),
+        ("My scores are 7 and 5.", (7, 5)),
         ("8", UNPARSED),
     ],
 )
 def test_two_numbers(text: str, scores: object) -> None:
     assert read_two(text, "end", (1, 10)) == scores
+    assert read_two(text, "length", (1, 10)) is Outcome.TRUNCATED
 
 
 @pytest.mark.parametrize(

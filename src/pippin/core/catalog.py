@@ -50,7 +50,7 @@ KINDS: Mapping[str, Kind] = {
 # Which extra of Pippin brings an optional library.
 EXTRAS: Mapping[str, str] = {
     "torch": "hf", "transformers": "hf", "tokenizers": "hf", "safetensors": "hf", "peft": "peft", "gguf": "gguf",
-    "psycopg": "pg",
+    "psycopg": "pg", "openpyxl": "xlsx",
 }  # fmt: skip
 
 

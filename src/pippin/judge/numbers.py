@@ -29,6 +29,13 @@ _STATED = re.compile(
 )
 _ALONE = re.compile(rf"^[\W_]*{_NUMBER}\s*(?:/\s*\d+|points?|out of \d+)?[\W_]*$", re.IGNORECASE)
 _ANY = re.compile(_NUMBER)
+_OTHER_NUMBERS = re.compile(r"/\s*\d+|\bout of \d+|\b(?:assistant|output|response)\s*#?\d+\b", re.IGNORECASE)
+_OF_SCORES = re.compile(
+    r"\b(?:my|the|final|overall|scores?|ratings?|points?|of|for|is|are|and|vs|first|second|one|two|[ab]"
+    r"|assistant|output|response|answer)\b",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[^\W\d_]{2,}")
 
 
 @dataclass(frozen=True)
@@ -53,27 +60,24 @@ def read_number(text: str, stop: Stop, scale: Scale, parser: str = DEFAULT) -> N
 
 
 def read_two(text: str, stop: Stop, scale: Scale) -> tuple[float, float] | Outcome:
-    """Two ratings, of the response shown first and of the one shown second, in the last line that has two numbers.
+    """Two ratings, of the response shown first and of the one shown second, in the last lines that state two numbers.
 
-    A line such as ``8 6`` or ``Scores: 8, 6``, or two labelled numbers on one line or on the last two. Numbers off the
-    scale are none.
+    A line such as ``8 6`` or ``Scores: 8, 6``, or two labelled numbers on one line or on two lines that follow each
+    other. A sentence that happens to hold two numbers states none. Numbers off the scale are none, and a text that was
+    cut off has not come to its scores.
     """
     if stop == "error":
         return Outcome.FAILED
     _, spoken = without_thinking(text.strip())
-    lines = [line for line in spoken.split("\n") if line.strip()]
-    for size in (1, 2):  # both on one line, else one on each of the last two
+    lines = [line for line in spoken.split("\n") if line.strip()] if stop != "length" else []
+    for size in (1, 2):  # both on one line, else one on each of two
         for start in range(len(lines) - size, max(-1, len(lines) - size - 3), -1):
-            found = [float(n) for n in _ANY.findall(_without_labels(" ".join(lines[start : start + size])))]
-            if len(found) == 2 and all(scale[0] <= n <= scale[1] for n in found):
-                return found[0], found[1]
+            line = _OTHER_NUMBERS.sub(" ", " ".join(lines[start : start + size]))
+            found = [float(n) for n in _ANY.findall(line)]
+            if len(found) == 2 and not _WORD.search(_OF_SCORES.sub(" ", line)):
+                return (found[0], found[1]) if all(scale[0] <= n <= scale[1] for n in found) else Outcome.UNPARSED
     told = missing(spoken, stop)
     return told if told.missing else Outcome.UNPARSED
-
-
-def _without_labels(line: str) -> str:
-    """A line without "/10" and without the numbers that name outputs."""
-    return re.sub(r"/\s*\d+|\bout of \d+|\b(?:assistant|output|response)\s*#?\d+\b", " ", line, flags=re.IGNORECASE)
 
 
 def _published(text: str, stop: Stop, scale: Scale) -> Number:

@@ -141,11 +141,11 @@ def _last_statement(text: str, stop: Stop) -> Reading:
     thinking, spoken = without_thinking(text.replace("’", "'"))
     cut = stop == "length"
     said = _statements(spoken, cut)
-    if said and not (cut and not _stands_first(spoken)):  # an explanation that was cut off has not come to its end
+    if said:
         return Reading(said[-1], said, thinking)
     if thinking and not spoken:
         return Reading(Outcome.TRUNCATED if cut else Outcome.UNPARSED, (), thinking)
-    return Reading(missing(spoken, stop), said, thinking)
+    return Reading(missing(spoken, stop), (), thinking)
 
 
 def _statements(text: str, cut: bool) -> tuple[Outcome, ...]:
@@ -161,12 +161,6 @@ def _statements(text: str, cut: bool) -> tuple[Outcome, ...]:
     found += [(at, _OUTCOME[_label(m)]) for at, line in lines if (m := _BARE.match(line))]
     found += [(m.start(), _OUTCOME[_label(m)]) for m in _PHRASE.finditer(text)]
     return tuple(outcome for _, outcome in sorted(found, key=lambda item: item[0]))
-
-
-def _stands_first(text: str) -> bool:
-    """The verdict came before the explanation."""
-    line = text.partition("\n")[0]
-    return any(pattern.match(line) for pattern in (_BARE, _BRACKET, _JSON))
 
 
 def _label(match: re.Match[str]) -> str:

@@ -58,9 +58,12 @@ def resolve(
     groups: Iterable[Group] = (),
     budget: float | None = None,
     progress: Callable[[Any], None] | None = None,
+    roles: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> Judging:
     """The judge that ``spec`` names. Loads what it needs: a model, a folder, a file.
+
+    ``models`` are at hand by name; ``roles`` name who answers in another role than the judge's own.
 
     Raises:
         UnknownName: no such judge, strategy or setting; the nearest one is named.
@@ -68,6 +71,7 @@ def resolve(
     """
     if not spec.strip():
         raise InputError("no judge is named", expected="MODEL, MODEL:STRATEGY, rm/PATH, rule/longer, gold ...")
+    settings |= {"models": dict(roles)} if roles else {}
     return _any(spec, Options(strategy, parser, seed, models or {}, groups, settings, budget, progress))
 
 

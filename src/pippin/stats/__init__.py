@@ -18,6 +18,16 @@ from pippin.stats.bias import (
     length_decomposition,
     position_bias,
 )
+from pippin.stats.calibration import (
+    AbstentionPoint,
+    Bin,
+    abstention_curve,
+    brier,
+    expected_calibration_error,
+    log_loss,
+    reliability,
+)
+from pippin.stats.corrected import Corrected, corrected, rogan_gladen
 from pippin.stats.estimate import (
     Arm,
     Bounds,
@@ -31,44 +41,77 @@ from pippin.stats.estimate import (
 )
 from pippin.stats.overoptimisation import BandPoint, Overoptimisation, fit_overoptimisation
 from pippin.stats.planning import cluster_sd, holm, minimum_detectable_effect, sample_size
-from pippin.stats.ranking import best_of_n, best_of_n_kl, best_of_n_win_rate, win_rate
+from pippin.stats.ranking import PeerRank, best_of_n, best_of_n_kl, best_of_n_win_rate, peer_rank, win_rate
+from pippin.stats.raters import (
+    AlternativeAnnotator,
+    Contest,
+    against_others,
+    alternative_annotator,
+    fleiss_kappa,
+    gwet_ac1,
+    human_ceiling,
+    krippendorff_alpha,
+)
 from pippin.stats.resampling import Bootstrap
+from pippin.stats.verdicts import VerdictModel, verdict_model
 
 __all__ = [
+    "AbstentionPoint",
     "Agreement",
+    "AlternativeAnnotator",
     "Arm",
     "BandPoint",
+    "Bin",
     "Bootstrap",
     "Bounds",
     "Consistency",
+    "Contest",
+    "Corrected",
     "LengthBias",
     "LengthDecomposition",
     "Lengths",
     "Overoptimisation",
+    "PeerRank",
+    "VerdictModel",
+    "abstention_curve",
+    "against_others",
     "agree",
+    "alternative_annotator",
     "base_rates",
     "best_of_n",
     "best_of_n_kl",
     "best_of_n_win_rate",
     "bounds",
+    "brier",
     "cluster_sd",
     "cohen_kappa",
     "combine_orders",
     "consistency",
+    "corrected",
     "difference",
+    "expected_calibration_error",
     "fit_overoptimisation",
+    "fleiss_kappa",
+    "gwet_ac1",
     "holm",
+    "human_ceiling",
+    "krippendorff_alpha",
     "length_bias",
     "length_correlation",
     "length_decomposition",
+    "log_loss",
     "mean",
     "minimum_detectable_effect",
     "paired",
+    "peer_rank",
     "position_bias",
     "ratio",
     "raw_agreement",
+    "reliability",
+    "rogan_gladen",
     "sample_size",
     "sign_flip",
+    "verdict_model",
     "wilson",
     "win_rate",
 ]

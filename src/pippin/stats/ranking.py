@@ -1,13 +1,14 @@
-"""Win rates, and best-of-n without drawing n again and again.
+"""Win rates, best-of-n without drawing n again and again, and contestants that review each other.
 
 Source: R. Nakano et al., "WebGPT" (2021), appendix I; L. Gao, J. Schulman, J. Hilton, "Scaling laws for reward model
 overoptimization" (2022), section 2; N. Stiennon et al., "Learning to summarize from human feedback" (2020), appendix
-G.3.
+G.3; R. Li, T. Patel, X. Du, "PRD: peer rank and discussion improve large language model based evaluations" (2023).
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,14 @@ from pippin.core.types import Estimate
 from pippin.stats.agreement import verdicts
 from pippin.stats.estimate import Ids, kept_rows, mean
 from pippin.stats.resampling import DEFAULT, Bootstrap, Floats
+
+
+@dataclass(frozen=True)
+class PeerRank:
+    """Each contestant's win rate under weighted reviewers, and its weight as a reviewer; both shape (M,), in order."""
+
+    scores: tuple[float, ...]
+    weights: tuple[float, ...]
 
 
 def best_of_n(proxy: ArrayLike, gold: ArrayLike, n: int, rng: np.random.Generator | None = None) -> NDArray[np.float64]:
@@ -126,6 +135,39 @@ def win_rate(
         (verdict_N[keep_N] + 1) / 2, kept_rows(clusters, "clusters", keep_N), seeds=kept_rows(seeds, "seeds", keep_N),
         strata=kept_rows(strata, "strata", keep_N), support=(0, 1), unit=unit, bootstrap=bootstrap,
     )  # fmt: skip
+
+
+def peer_rank(wins_M_M: ArrayLike, *, iterations: int = 5) -> PeerRank:
+    """Contestants that are also the reviewers: who wins more, by weighted reviews, weighs more as a reviewer.
+
+    A round takes the scores as the weighted mean of the reviewers' win rates, then the weights as the scores brought to
+    0 to 1 (least to greatest) and divided by their sum. Reviewers weigh the same at first; the weakest one then weighs
+    nothing. Where all scores are equal, so are the weights.
+
+    Args:
+        wins_M_M: shape (M, M): the win rate (ties half) that reviewer i, a row, gives to contestant j, a column, in the
+            same order; none may be missing.
+        iterations: number of rounds; the weights of the fifth hardly differ from those of the fourth.
+
+    Raises:
+        InputError: not a square table of shares, fewer than two contestants, or no round.
+
+    Source: Li et al. (2023), section 2.1 (win rates, normalised from least to greatest).
+    """
+    wins = np.asarray(wins_M_M, dtype=np.float64)
+    if wins.ndim != 2 or wins.shape[0] != wins.shape[1] or len(wins) < 2:
+        raise InputError("not a table of reviewers and contestants", where="wins_M_M", found=wins.shape,
+                         expected="(M, M), M two or more")  # fmt: skip
+    if not ((wins >= 0) & (wins <= 1)).all():
+        raise InputError("not win rates", where="wins_M_M", expected="shares from 0 to 1, none missing")
+    if iterations < 1:
+        raise InputError("no round", where="iterations", found=iterations, expected="1 or more")
+    scores_M, weights_M = np.zeros(len(wins)), np.full(len(wins), 1 / len(wins))
+    for _ in range(iterations):
+        scores_M = weights_M @ wins
+        above_M = scores_M - scores_M.min()
+        weights_M = above_M / above_M.sum() if above_M.max() > 1e-12 else np.full(len(wins), 1 / len(wins))
+    return PeerRank(tuple(scores_M.tolist()), tuple(weights_M.tolist()))
 
 
 def _average_ties(proxy_P_N: Floats, gold_P_N: Floats) -> Floats:

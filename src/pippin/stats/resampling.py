@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -228,6 +228,14 @@ def draw_counts(groups: Sequence[int], rows: int, rng: np.random.Generator) -> F
     return np.concatenate(parts, axis=1, dtype=np.float64)
 
 
+@lru_cache(maxsize=6)
+def _whole_draw(groups: tuple[int, ...], rows: int, seed: int) -> Floats:
+    """The draw of prompts that all statistics of one seed on as many prompts share."""
+    counts = draw_counts(groups, rows, stream(seed, "prompts"))
+    counts.setflags(write=False)
+    return counts
+
+
 def chunks(rows: int, width: int) -> Iterator[int]:
     """Numbers of rows that add up to ``rows``; each times ``width`` fits into ``CELLS_PER_CHUNK``."""
     step = max(1, CELLS_PER_CHUNK // max(1, width))
@@ -242,7 +250,11 @@ def resample(sample: Sample, bootstrap: Bootstrap) -> Floats:
     prompts, seeds = stream(bootstrap.seed, "prompts"), stream(bootstrap.seed, "training seeds")
     found = []
     for rows in chunks(bootstrap.resamples, max(C, S * H * K)):
-        sums = (draw_counts(sample.strata_H, rows, prompts) @ flat_C_M).reshape(rows, S, H, K)
+        whole = rows == bootstrap.resamples
+        counts = (
+            _whole_draw(sample.strata_H, rows, bootstrap.seed) if whole else draw_counts(sample.strata_H, rows, prompts)
+        )
+        sums = (counts @ flat_C_M).reshape(rows, S, H, K)
         if sample.by_seed:
             sums = np.einsum("rs,rshk->rhk", draw_counts(sample.arms_A, rows, seeds), sums)
         else:

@@ -28,6 +28,11 @@ Strategy = Annotated[
     str, typer.Option(help="How a model is asked to judge; wins over the judge's name.", show_default=False)
 ]
 Parser = Annotated[str, typer.Option(help="What reads verdicts.", show_default="the strategy's own")]
+MaxCost = Annotated[
+    float | None,
+    typer.Option("--max-cost", min=0.0, metavar="USD", help="Ask no more once this is spent.", show_default=False),
+]
+Out = Annotated[Path | None, typer.Option(help="Folder of the report.", show_default=False)]
 
 
 def use_files(files: list[Path] | None) -> None:
@@ -40,3 +45,20 @@ def use_files(files: list[Path] | None) -> None:
 
     for file in files or ():
         catalog.use_file(file)
+
+
+def pairs_of(options: list[str] | None, option: str) -> dict[str, str]:
+    """``KEY=VALUE`` options as a mapping.
+
+    Raises:
+        InputError: one has no ``=``.
+    """
+    from pippin.core.errors import InputError
+
+    made = {}
+    for stated in options or ():
+        key, sign, value = stated.partition("=")
+        if not sign or not key or not value:
+            raise InputError(f"{option} needs a name and a value", found=stated, expected="NAME=VALUE")
+        made[key] = value
+    return made

@@ -1,0 +1,1 @@
+"""Meta-evaluation: judges judged by people's labels."""
