@@ -40,7 +40,9 @@ def gradient(bench, pool, groups, size):
     object.__setattr__(training, "per_device_train_batch_size", size)
     for module in bench.networks.trained().values():
         module.zero_grad(set_to_none=True)
-    loss, _, _ = loop.accumulate(terms_of(bench), bench.networks, pool, groups, bench.context.config, training)
+    loss, _, _ = loop.accumulate(
+        terms_of(bench), bench.networks, pool, groups, bench.context.config, training, bench.method.couple
+    )
     parts = [
         (p.grad if p.grad is not None else torch.zeros_like(p)).flatten()
         for module in bench.networks.trained().values()
@@ -111,14 +113,16 @@ def test_padding_and_bfloat16_change_little(name, settings, make_bench):
                 reduce(
                     t.loss(outputs, tensors, bench.context.config)[0],
                     tensors,
-                    t.reduction,
-                    denominator(batch, t.reduction),
+                    t.how(bench.context.config),
+                    denominator(batch, t.how(bench.context.config), t.rows, t.constant(bench.context.config)),
+                    t.rows,
                 )
             )
             for t in terms
         )
 
-    tensors = collate(batch, bench.networks.policy.chat.pad_id)
+    coupled = bench.method.couple(bench.networks, batch, bench.context.config) if bench.method.couple else None
+    tensors = collate(batch, bench.networks.policy.chat.pad_id, coupled)
     wider = copy.copy(tensors)
     n, pad_id = len(batch.examples), bench.networks.policy.chat.pad_id
     for field, fill in (("ids_N_T", pad_id), ("attention_N_T", 0), ("mask_N_T", False)):

@@ -142,6 +142,18 @@ class Pool:
             self.pairs_of[self.examples[i].group].append(k)
         self.groups = list(self.rows_of)
 
+    def order(self, seed: int) -> list[int]:
+        """All groups, shuffled within their stream, the streams interleaved so that each batch has its share of all."""
+        shuffled = [self.groups[i] for i in np.random.default_rng(seed).permutation(len(self.groups))]
+        by_stream: dict[str, list[int]] = defaultdict(list)
+        for group in shuffled:
+            by_stream[self.examples[self.rows_of[group][0]].stream].append(group)
+        if len(by_stream) == 1:
+            return shuffled
+        placed = [((k + 0.5) / len(groups), stream, group)
+                  for stream, groups in by_stream.items() for k, group in enumerate(groups)]  # fmt: skip
+        return [group for _, _, group in sorted(placed)]
+
     def take(self, groups: list[int]) -> tuple[Batch, list[int]]:
         """The sub-batch of these groups with its pairs renumbered, and its row numbers in the pool."""
         rows = [i for g in groups for i in self.rows_of[g]]
@@ -217,15 +229,13 @@ def _one_round(
         if 0 <= training.max_steps <= progress.step:
             return
         epoch, index = divmod(position, per_epoch)
-        shuffled = np.random.default_rng(int(digest([context.seed, "order", progress.round, epoch]), 16)).permutation(
-            len(pool.groups)
-        )
-        groups = [pool.groups[i] for i in shuffled[index * size : (index + 1) * size]]
+        order = pool.order(int(digest([context.seed, "order", progress.round, epoch]), 16))
+        groups = order[index * size : (index + 1) * size]
         moment = progress.step if method.shape is not None else position
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * _schedule(moment, total, training)
         optimiser.zero_grad(set_to_none=True)
-        loss, metrics, tokens = accumulate(terms, networks, pool, groups, config, training)
+        loss, metrics, tokens = accumulate(terms, networks, pool, groups, config, training, method.couple)
         context.ledger.add(gradient_tokens=tokens)
         for name, values in metrics.items():
             window[name] += values
@@ -249,31 +259,40 @@ def _one_round(
 
 
 def accumulate(
-    terms: Sequence[Term], networks: Networks, pool: Pool, groups: list[int], config: Any, training: Training
+    terms: Sequence[Term],
+    networks: Networks,
+    pool: Pool,
+    groups: list[int],
+    config: Any,
+    training: Training,
+    couple: Callable[[Networks, Batch, Any], Mapping[str, float]] | None = None,
 ) -> tuple[float, dict[str, list[torch.Tensor]], int]:
     """Add the gradient of one optimiser batch to the networks, micro-batch by micro-batch.
 
-    Every term is divided by its denominator over the whole batch, so how it is cut changes nothing.
+    Every term is divided by its denominator over the whole batch, and what couples its examples is computed on the
+    whole batch before, so how it is cut changes nothing.
 
     Returns:
         The loss, the terms' metrics (unreduced, a tensor per micro-batch), and the tokens that were forwarded, once for
         each trained network.
     """
     whole, _ = pool.take(groups)
-    over = {t.name: denominator(whole, t.reduction) for t in terms}
+    coupled = couple(networks, whole, config) if couple else None
+    over = {t.name: denominator(whole, t.how(config), t.rows, t.constant(config)) for t in terms}
     needs = frozenset().union(*(t.needs for t in terms))
     total, tokens, metrics = 0.0, 0, defaultdict(list)
     for start in range(0, len(groups), training.per_device_train_batch_size):
         part = groups[start : start + training.per_device_train_batch_size]
         pool.annotate(pool.take(part)[1], networks, pool.lazy, training.bf16)
-        tensors = collate(pool.take(part)[0], networks.policy.chat.pad_id)
+        tensors = collate(pool.take(part)[0], networks.policy.chat.pad_id, coupled)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.bf16):
             outputs = networks.say(tensors, needs)
         loss = torch.zeros(())
         for term in terms:
             unreduced, said = term.loss(outputs, tensors, config)
             if over[term.name] > 0:
-                loss = loss + term.weight(config) * reduce(unreduced, tensors, term.reduction, over[term.name])
+                part_of = reduce(unreduced, tensors, term.how(config), over[term.name], term.rows)
+                loss = loss + term.weight(config) * part_of
             for name, values in said.items():
                 metrics[name].append(values.detach().flatten())
         if loss.requires_grad:

@@ -7,8 +7,10 @@ parts      the networks it needs beside the policy: ``reference`` (frozen), ``cr
 pipeline   group transforms, in order: read, sample, score, select ... (no gradient)
 layout     groups into examples and index tensors
 annotate   what is written on each example before training: ``logp_ref``, ``logp_old``, ``values_old``
+tokens     new tokens of the vocabulary, for methods that steer by control tokens
 shape      batch-level step over the whole rollout, after annotation: rewards, advantages, whitening
-terms      the loss: a weighted sum of pure functions, each with a named reduction
+couple     numbers over the whole optimiser batch under the current policy, that its loss needs (KTO's z)
+terms      the loss: a weighted sum of pure functions, each with a named reduction, each on a stream of the examples
 update     state carried from round to round: controllers, bags, normalisation
 ========== ==========================================================================================================
 
@@ -27,37 +29,66 @@ from pippin.core.config import setting
 if TYPE_CHECKING:
     import torch
 
+    from pippin.align.networks import Networks
     from pippin.align.shapes import Batch, Tensors
     from pippin.align.sources import Context, LoopGroup
 
-Reduction = Literal["token", "seq_sum", "seq_mean", "pair_mean", "group_mean"]
+Reduction = Literal["token", "seq_sum", "seq_mean", "seq", "const", "pair_mean", "group_mean", "group_sum", "group"]
 State = dict[str, Any]  # plain JSON values: saved with every checkpoint
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the networks said about one micro-batch. Absent where no term needs it."""
+    """What the networks said about one micro-batch. Absent where no term needs it.
+
+    ``entropy_N_T`` is the policy's entropy at each response token, ``kl_N_T`` the exact KL(policy || reference) there,
+    both over the whole vocabulary less the method's new tokens, in nats.
+    """
 
     logp_N_T: torch.Tensor | None = None
     values_N_T: torch.Tensor | None = None
     scores_N: torch.Tensor | None = None
+    entropy_N_T: torch.Tensor | None = None
+    kl_N_T: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Term:
     """One summand of the loss.
 
-    ``loss(outputs, batch, config)`` returns unreduced losses and metrics. Their shape follows the reduction: ``[N, T]``
-    for ``token``, ``seq_sum`` and ``seq_mean``; ``[P]`` for ``pair_mean`` and ``group_mean``. The loop divides by the
-    denominator of the whole optimiser batch, so that gradient accumulation cannot change the result.
+    ``loss(outputs, batch, config)`` returns unreduced losses and metrics. Their shape follows the reduction:
+
+    ============ ======== =========================================================================================
+    reduction    shape    the loss is
+    ============ ======== =========================================================================================
+    token        [N, T]   the mean over all response tokens
+    seq_sum      [N, T]   the mean over rows of the sum over tokens
+    seq_mean     [N, T]   the mean over rows of the mean over tokens
+    const        [N, T]   the sum over rows and tokens, over rows times ``constant`` tokens
+    seq          [N]      the mean over rows
+    pair_mean    [P]      the mean over pairs
+    group_mean   [P]      the mean over groups of the mean over their pairs
+    group_sum    [P]      the mean over groups of the sum over their pairs
+    group        [G]      the mean over groups
+    ============ ======== =========================================================================================
+
+    Rows count by their weight; with ``rows`` by the value of that name, so that a term may be about some of the
+    examples only (the best of each group, a stream of other data). The loop divides by the denominator of the whole
+    optimiser batch, so that gradient accumulation cannot change the result.
     """
 
     name: str
     loss: Callable[[Outputs, Tensors, Any], tuple[torch.Tensor, Mapping[str, torch.Tensor]]]
-    reduction: Reduction
-    needs: frozenset[str] = frozenset({"logps"})  # of logps, values, scores
+    reduction: Reduction | Callable[[Any], Reduction]  # or as the config says
+    needs: frozenset[str] = frozenset({"logps"})  # of logps, values, scores, entropy, kl
+    rows: str = ""
+    constant: Callable[[Any], float] = lambda config: 1.0
     weight: Callable[[Any], float] = lambda config: 1.0
     active: Callable[[Any], bool] = lambda config: True
+
+    def how(self, config: Any) -> Reduction:
+        """The reduction under these settings."""
+        return self.reduction(config) if callable(self.reduction) else self.reduction
 
 
 @dataclass(frozen=True)
@@ -72,6 +103,8 @@ class Method:
     parts: Callable[[Any], frozenset[str]] = lambda config: frozenset()
     annotate: Callable[[Any], tuple[str, ...]] = lambda config: ()
     shape: Callable[[Batch, Any, State], Batch] | None = None
+    couple: Callable[[Networks, Batch, Any], Mapping[str, float]] | None = None
+    tokens: Callable[[Any], tuple[str, ...]] = lambda config: ()
     update: Callable[[State, Mapping[str, float], Any], State] | None = None
     rounds: Callable[[Any], int] = lambda config: 1
     restart: Callable[[Any], bool] = lambda config: False  # each round starts again from the first weights

@@ -27,11 +27,16 @@ class Example:
     token: Arrays = field(default_factory=dict)
     value: Mapping[str, float] = field(default_factory=dict)
     weight: float = 1.0
+    stream: str = ""  # other data than the method's own; every optimiser batch holds its share of each stream
 
     @property
     def length(self) -> int:
         """Response tokens."""
         return sum(self.mask)
+
+    def counts(self, rows: str) -> float:
+        """How much this row counts for a term on ``rows``."""
+        return self.value.get(rows, 0.0) if rows else self.weight
 
     def with_tokens(self, **arrays: np.ndarray) -> Example:
         return replace(self, token={**self.token, **arrays})
@@ -64,12 +69,18 @@ class Tensors:
     weight_P: torch.Tensor
     weight_N: torch.Tensor
     group_P: torch.Tensor  # position of each pair's group among the groups of this batch
+    group_N: torch.Tensor  # position of each row's group
     token: Mapping[str, torch.Tensor]
     value: Mapping[str, torch.Tensor]
+    coupled: Mapping[str, float] = field(default_factory=dict)  # numbers over the whole optimiser batch
+
+    @property
+    def groups(self) -> int:
+        return int(self.group_N.max()) + 1 if len(self.group_N) else 0
 
 
-def collate(batch: Batch, pad_id: int) -> Tensors:
-    """Pad a batch on the right and put its arrays beside it."""
+def collate(batch: Batch, pad_id: int, coupled: Mapping[str, float] | None = None) -> Tensors:
+    """Pad a batch on the right and put its arrays beside it; a row that lacks an array or a value has zeros there."""
     ids, attention = pad([e.ids for e in batch.examples], pad_id)
     mask, _ = pad([e.mask for e in batch.examples], 0)
     mask = mask.bool()
@@ -77,9 +88,8 @@ def collate(batch: Batch, pad_id: int) -> Tensors:
     token = {}
     for name in sorted(names):
         column = torch.zeros(ids.shape, dtype=torch.float32)
-        column[mask] = torch.from_numpy(
-            np.concatenate([np.asarray(e.token[name], dtype=np.float32) for e in batch.examples])
-        )
+        rows = [np.asarray(e.token.get(name, np.zeros(e.length)), dtype=np.float32) for e in batch.examples]
+        column[mask] = torch.from_numpy(np.concatenate(rows))
         token[name] = column
     values = set().union(*(e.value for e in batch.examples))
     place = {g: k for k, g in enumerate(batch.groups)}
@@ -92,38 +102,49 @@ def collate(batch: Batch, pad_id: int) -> Tensors:
         torch.from_numpy(np.asarray(batch.weight, dtype=np.float32)),
         torch.tensor([e.weight for e in batch.examples], dtype=torch.float32),
         torch.tensor([place[batch.examples[i].group] for i in batch.pairs[:, 0]], dtype=torch.long),
+        torch.tensor([place[e.group] for e in batch.examples], dtype=torch.long),
         token,
-        {v: torch.tensor([e.value[v] for e in batch.examples], dtype=torch.float32) for v in sorted(values)},
+        {v: torch.tensor([e.value.get(v, 0.0) for e in batch.examples], dtype=torch.float32) for v in sorted(values)},
+        coupled or {},
     )
 
 
-def denominator(batch: Batch, reduction: str) -> float:
+def denominator(batch: Batch, reduction: str, rows: str = "", constant: float = 1.0) -> float:
     """What a reduction divides by, over a whole optimiser batch (all micro-batches).
 
-    ``token``: weighted response tokens; ``seq_sum`` and ``seq_mean``: weighted rows; ``pair_mean``: weighted pairs;
-    ``group_mean``: groups that have a pair.
+    ``token``: weighted response tokens; ``const``: weighted rows times ``constant``; ``seq_sum``, ``seq_mean`` and
+    ``seq``: weighted rows; ``pair_mean``: weighted pairs; ``group_mean``, ``group_sum``: groups that have a pair; ``group``:
+    groups that have a row of this term.
     """
     if reduction == "token":
-        return float(sum(e.weight * e.length for e in batch.examples))
-    if reduction in ("seq_sum", "seq_mean"):
-        return float(sum(e.weight for e in batch.examples))
+        return float(sum(e.counts(rows) * e.length for e in batch.examples))
+    if reduction in ("seq_sum", "seq_mean", "seq", "const"):
+        scale = constant if reduction == "const" else 1.0
+        return float(sum(e.counts(rows) for e in batch.examples)) * scale
     if reduction == "pair_mean":
         return float(batch.weight.sum())
+    if reduction == "group":
+        return float(len({e.group for e in batch.examples if e.counts(rows)}))
     return float(len({batch.examples[i].group for i in batch.pairs[:, 0]}))
 
 
-def reduce(loss: torch.Tensor, tensors: Tensors, reduction: str, over: float) -> torch.Tensor:
+def reduce(loss: torch.Tensor, tensors: Tensors, reduction: str, over: float, rows: str = "") -> torch.Tensor:
     """The part of a reduced loss that this micro-batch contributes; ``over`` is the optimiser batch's denominator."""
-    if reduction == "token":
-        return (loss * tensors.mask_N_T * tensors.weight_N[:, None]).sum() / over
+    weight_N = tensors.value.get(rows, torch.zeros(len(tensors.weight_N))) if rows else tensors.weight_N
+    if reduction in ("token", "const"):
+        return (loss * tensors.mask_N_T * weight_N[:, None]).sum() / over
     if reduction == "seq_sum":
-        return ((loss * tensors.mask_N_T).sum(-1) * tensors.weight_N).sum() / over
+        return ((loss * tensors.mask_N_T).sum(-1) * weight_N).sum() / over
     if reduction == "seq_mean":
         lengths = tensors.mask_N_T.sum(-1).clamp(min=1)
-        return ((loss * tensors.mask_N_T).sum(-1) / lengths * tensors.weight_N).sum() / over
-    if reduction == "pair_mean":
+        return ((loss * tensors.mask_N_T).sum(-1) / lengths * weight_N).sum() / over
+    if reduction == "seq":
+        return (loss * weight_N).sum() / over
+    if reduction == "group":
+        return loss.sum() / over
+    if reduction in ("pair_mean", "group_sum"):
         return (loss * tensors.weight_P).sum() / over
-    groups = int(tensors.group_P.max()) + 1 if len(tensors.group_P) else 0
+    groups = tensors.groups
     total = torch.zeros(groups).index_add(0, tensors.group_P, loss * tensors.weight_P)
     weight = torch.zeros(groups).index_add(0, tensors.group_P, tensors.weight_P)
     return (total / weight.clamp(min=1e-12)).sum() / over

@@ -13,7 +13,7 @@ t - 1. Inputs are moved to the model's device, and results are there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -128,16 +128,44 @@ def exact_kl(
 
     Unlike the estimators from sampled tokens (k1, k2, k3) this is no estimate: at each position all V tokens count.
     """
-    ids_N_T, attention_N_T, mask = _ready(model_a, ids_N_T, attention_N_T, mask_N_T)
+    return token_kl(model_a, model_b, ids_N_T, attention_N_T, mask_N_T, temperature).sum(-1)
+
+
+def token_kl(
+    model_a: torch.nn.Module,
+    model_b: torch.nn.Module,
+    ids_N_T: torch.Tensor,
+    attention_N_T: torch.Tensor,
+    mask_N_T: torch.Tensor,
+    temperature: float = 1.0,
+    *,
+    attention_b_N_T: torch.Tensor | None = None,
+    without: Sequence[int] = (),
+) -> torch.Tensor:
+    """``kl_N_T``: KL(a || b) of the distribution of each response token, in nats, with gradients of a.
+
+    Args:
+        attention_b_N_T: what b may see, where that is less (control tokens are hidden from a reference).
+        without: tokens that neither may draw: both distributions are renormalised over the others.
+    """
+    ids, attention, mask = _ready(model_a, ids_N_T, attention_N_T, mask_N_T)
+    seen_by_b = attention if attention_b_N_T is None else attention_b_N_T.to(attention.device)
     n_P, t_P = mask.nonzero(as_tuple=True)
-    a, b = (_rows(m, ids_N_T, attention_N_T, n_P, t_P - 1, temperature) for m in (model_a, model_b))
+    a = _rows(model_a, ids, attention, n_P, t_P - 1, temperature)
+    with torch.no_grad() if not next(model_b.parameters()).requires_grad else nullcontext():
+        b = _rows(model_b, ids, seen_by_b, n_P, t_P - 1, temperature)
 
     def of_chunk(start: int, stop: int) -> torch.Tensor:
-        logp_a, logp_b = (rows.logits(start, stop).log_softmax(-1) for rows in (a, b))
+        logits_a, logits_b = a.logits(start, stop), b.logits(start, stop)
+        if without:
+            keep = torch.ones(logits_a.shape[-1], dtype=torch.bool, device=logits_a.device)
+            keep[list(without)] = False
+            logits_a, logits_b = logits_a[:, keep], logits_b[:, keep]
+        logp_a, logp_b = logits_a.log_softmax(-1), logits_b.log_softmax(-1)
         return (logp_a.exp() * (logp_a - logp_b)).sum(-1)[None]
 
     kl_P = _over_chunks(of_chunk, len(n_P), min(a.chunk, b.chunk))[0]
-    return _scatter(kl_P, mask, n_P, t_P).sum(-1)
+    return _scatter(kl_P, mask, n_P, t_P)
 
 
 def next_logps(model: torch.nn.Module, ids_N_T: torch.Tensor, attention_N_T: torch.Tensor) -> torch.Tensor:
