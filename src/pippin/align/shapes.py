@@ -113,8 +113,8 @@ def denominator(batch: Batch, reduction: str, rows: str = "", constant: float = 
     """What a reduction divides by, over a whole optimiser batch (all micro-batches).
 
     ``token``: weighted response tokens; ``const``: weighted rows times ``constant``; ``seq_sum``, ``seq_mean`` and
-    ``seq``: weighted rows; ``pair_mean``: weighted pairs; ``group_mean``, ``group_sum``: groups that have a pair; ``group``:
-    groups that have a row of this term.
+    ``seq``: weighted rows; ``pair_mean``: weighted pairs; ``group_mean`` and ``group_sum``: groups that have a pair;
+    ``group``: groups that have a row of this term.
     """
     if reduction == "token":
         return float(sum(e.counts(rows) * e.length for e in batch.examples))
