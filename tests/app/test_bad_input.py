@@ -1,4 +1,4 @@
-"""Ten kinds of bad input: each is one clear line and exit code 2, and leaves nothing behind."""
+"""Kinds of bad input: each is one clear line and exit code 2, and leaves nothing behind."""
 
 import json
 import os
@@ -32,6 +32,9 @@ def folder(tmp_path):
     rows(tmp_path / "no_prompt.jsonl", [*GOOD, {"completion": "to what?"}])
     (tmp_path / "cut.jsonl").write_text(json.dumps(GOOD[0]) + "\n" + json.dumps(GOOD[1])[:25])
     (tmp_path / "empty.jsonl").write_text("")
+    ids = f"{'0' * 15}1,{'0' * 15}2,{'0' * 15}3"
+    (tmp_path / "typo.csv").write_text(f"prompt_id,first,second,choice\n{ids},first\n{ids[:-1]}4,frist\n")
+    (tmp_path / "foreign.csv").write_text(f"prompt_id,first,second,choice\n{ids},first\n")
     (tmp_path / "study.yaml").write_text(STUDY)
     (tmp_path / "no_model").mkdir()
     (tmp_path / "pickled").mkdir()
@@ -75,6 +78,17 @@ CASES = {
     "a benchmark that does not exist": (
         ["meta", "llmbarr", "rule/longer", "--json", "new.json"],
         ["no benchmark named 'llmbarr'", "Did you mean 'llmbar'?"],
+    ),
+    "a choice that people cannot make": (
+        ["compare", "good.jsonl", "good.jsonl", "--judge", "rule/longer", "--people", "typo.csv", "--json", "new.json"],
+        ["typo.csv:3", "no choice named 'frist'", "Did you mean 'first'?"],
+    ),
+    "labels of other responses": (
+        ["compare", "good.jsonl", "good.jsonl", "--judge", "rule/longer", "--people", "foreign.csv"],
+        ["foreign.csv", "no label is about the responses compared"],
+    ),
+    "labels over a file of something else": (
+        ["label", "good.jsonl", "good.jsonl", "--out", "other.jsonl"], ["other.jsonl:1", "without a column 'prompt_id'"]
     ),
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 import typer
 from typer.exceptions import Abort, TyperException
 
-from pippin.app.commands import align, chat, compare, demo, doctor, judge, meta, respond, store
+from pippin.app.commands import align, chat, compare, demo, doctor, judge, label, meta, respond, store
 from pippin.app.commands import list as listing
 from pippin.core.errors import PippinError
 
@@ -36,6 +36,7 @@ app.command("list", short_help="readers, strategies, judges, methods ... with pa
 app.command("respond", short_help="answers of a model to prompts")(respond.respond)
 app.command("chat", short_help="a conversation in the terminal")(chat.chat)
 app.command("judge", short_help="which response is better, or how good it is")(judge.judge)
+app.command("label", short_help="pairs for people to judge, drawn with known probabilities")(label.label)
 app.command("meta", short_help="how good a judge is")(meta.meta)
 app.command("align", short_help="a policy from data, by a method", context_settings=_OPEN)(align.align)
 app.command("compare", short_help="which of two is better; a study of many arms")(compare.compare)

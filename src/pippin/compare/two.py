@@ -2,7 +2,8 @@
 
 Pairs are made by prompt id. A pair's credit for V2 is the mean over both orders of 1 (won), 1/2 (tie) and 0 (lost);
 delta is V2's win share less V1's, so that it lies between -1 and 1 whatever the judge; or, on request, the mean
-difference of a scoring judge's numbers. Intervals resample prompts.
+difference of a scoring judge's numbers. Intervals resample prompts. Where people labelled some of the pairs, delta is
+the judge's corrected by them (``compare.people``).
 
 Source: Dubois et al., "AlpacaFarm", 2023, section 2 (win rate, ties half); Miller, "Adding error bars to evals", 2024
 (paired differences, clusters); Wang et al., "Large language models are not fair evaluators", 2023 (both orders).
@@ -11,8 +12,9 @@ Source: Dubois et al., "AlpacaFarm", 2023, section 2 (win rate, ties half); Mill
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -20,9 +22,13 @@ import numpy as np
 from pippin import stats
 from pippin.compare import gate as gates
 from pippin.compare import inputs
+from pippin.compare.pairs import Report, judged, nothing_in_common, pairs
+from pippin.compare.people import FIGURES as PEOPLE
+from pippin.compare.people import People, correct, match, rounded, row
 from pippin.compare.sides import Draw, Side, ask, cautions, find_model, is_file, read_file, required
 from pippin.core.errors import InputError, UnknownName
 from pippin.core.types import Choice, Estimate, Judge, Outcome, Prompt, Response
+from pippin.data.labels import read_labels
 from pippin.judge.ask import Pair
 from pippin.judge.resolve import resolve
 
@@ -32,26 +38,29 @@ if TYPE_CHECKING:
     from pippin.lm.protocols import Answers
 
 Metric = Literal["win", "score"]
-Report = Callable[[str, int, int], None]
 VERDICTS = {1: "V2 is better", -1: "V2 is worse", 0: "cannot tell"}
 FIGURES = (
     "verdict", "delta", "delta_low", "delta_high", "p", "n", "pairs", "missing", "same_in_both_orders", "first_shown",
     "v1_length", "v2_length",
 )  # fmt: skip
-"""The names that a gate may use."""
-_BATCH = 256  # pairs judged between two reports
+"""The names that a gate may use, beside those of ``people.FIGURES`` where people labelled pairs."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came out. ``delta`` is V2 minus V1; ``missing`` counts pairs without a verdict in both orders."""
+    """What came out. ``delta`` is V2 minus V1, corrected where people's labels allow it; ``judge_alone`` never is.
+
+    ``missing`` counts pairs without a verdict in both orders.
+    """
 
     v1: Side
     v2: Side
     judge: Judge
     metric: Metric
     delta: Estimate
-    worst: Estimate | None  # delta if every missing pair went against V2, and for it; None where nothing is missing
+    judge_alone: Estimate
+    people: People | None
+    worst: Estimate | None  # judge_alone if every missing pair went against V2, and for it; None where none is missing
     best: Estimate | None
     scores: Estimate | None  # mean difference of the judge's numbers, where it gives any
     pairs: int
@@ -74,18 +83,42 @@ class Comparison:
         return self.delta.unit
 
     @property
+    def why_not(self) -> str:
+        """Why people's labels could not correct the judge; empty where they did, or where there are none."""
+        return self.people.why_not if self.people else ""
+
+    @property
+    def verdict(self) -> str:
+        return "cannot correct" if self.why_not else VERDICTS[self.sign]
+
+    @property
     def decision(self) -> str:
         """One sentence with its interval."""
+        missing = f", {self.missing} of {self.pairs} pairs missing" if self.missing else ""
+        if self.why_not:
+            return f"{self.why_not}; {self.alone}{missing}"
         d = self.delta
-        number = f"{d.value:+.{_digits(d)}f} [{d.low:.{_digits(d)}f}, {d.high:.{_digits(d)}f}]"
         text = (
-            f"{VERDICTS[self.sign]}: {number} {d.unit} (V2 minus V1), n={d.clusters} prompts, judge {self.judge.name}"
+            f"{self.verdict}: {_number_of(d)} {d.unit} (V2 minus V1), n={d.clusters} prompts, judge {self.judge.name}"
         )
-        return text + (f", {self.missing} of {self.pairs} pairs missing" if self.missing else "")
+        return text + (f" corrected by {self.people.labels} labels" if self.people else "") + missing
+
+    @property
+    def alone(self) -> str:
+        """What the judge says without people, and people without the judge."""
+        d = self.judge_alone
+        text = f"the judge alone: {_number_of(d)} {d.unit}, n={d.clusters} prompts, judge {self.judge.name}"
+        if self.people is None or self.people.alone is None or self.people.bias is None:
+            return text
+        return (
+            f"{text}; people alone: {_number_of(self.people.alone)}; people less judge: {_number_of(self.people.bias)}"
+        )
 
     @property
     def more(self) -> str:
-        """What more prompts would buy."""
+        """What more labels would buy where people correct, else what more prompts would."""
+        if self.people:
+            return self.people.settle or "Label more pairs, drawn by `pippin label`."
         d = self.delta
         if d.clusters < 2 or d.high <= d.low:
             return "More prompts: their number cannot be estimated from these, which all say the same."
@@ -99,16 +132,18 @@ class Comparison:
             return f"{text}; {4 * d.clusters} prompts would halve the interval."
         if size < seen / 100:
             return f"{text}; {4 * d.clusters} prompts would find one of half that size."
-        return f"{text}; to find one as large as seen here takes about {_rounded(stats.sample_size(size, sd))} prompts."
+        return f"{text}; to find one as large as seen here takes about {rounded(stats.sample_size(size, sd))} prompts."
 
     def figures(self) -> dict[str, Any]:
-        """The names and values that a gate may use."""
+        """The names and values that a gate may use. Without a correction that was asked for there is no delta."""
+        d = self.delta
+        ends = (None,) * 4 if self.why_not else (d.value, d.low, d.high, d.p)
         return {
-            "verdict": VERDICTS[self.sign], "delta": self.delta.value, "delta_low": self.delta.low,
-            "delta_high": self.delta.high, "p": self.delta.p, "n": self.delta.clusters, "pairs": self.pairs,
-            "missing": self.missing,
+            "verdict": self.verdict, **dict(zip(("delta", "delta_low", "delta_high", "p"), ends, strict=True)),
+            "n": d.clusters, "pairs": self.pairs, "missing": self.missing,
             "same_in_both_orders": _value(self.same_in_both_orders), "first_shown": _value(self.first_shown),
             "v1_length": _value(self.lengths[0]), "v2_length": _value(self.lengths[1]),
+            **(self.people.figures(self.judge_alone) if self.people else {}),
         }  # fmt: skip
 
     def to_row(self) -> dict[str, Any]:
@@ -118,13 +153,13 @@ class Comparison:
             "scope": self.delta.scope, "level": self.delta.level, "method": self.delta.method,
             "judge": asdict(self.judge), "v1": _side_row(self.v1), "v2": _side_row(self.v2),
             "delta_if_missing": [self.worst.value, self.best.value] if self.worst and self.best else None,
-            "score_difference": _row(self.scores), "identical": self.identical,
+            "score_difference": row(self.scores), "identical": self.identical,
             "outcomes": dict(sorted(self.outcomes.items())),
-            "position_bias": _row(self.first_shown), "consistency": _row(self.same_in_both_orders),
-            "length": dict(zip(("v1", "v2", "difference"), map(_row, self.lengths), strict=True)),
-            "baselines": {"rule/longer": _row(self.longer_wins)},
+            "position_bias": row(self.first_shown), "consistency": row(self.same_in_both_orders),
+            "length": dict(zip(("v1", "v2", "difference"), map(row, self.lengths), strict=True)),
+            "baselines": {"rule/longer": row(self.longer_wins)},
             "prompts_left_out": {"v1": self.left_out[0], "v2": self.left_out[1]},
-            "cautions": list(self.cautions),
+            "cautions": list(self.cautions), **({"people": self.people.to_row()} if self.people else {}),
         }  # fmt: skip
 
 
@@ -140,6 +175,8 @@ def compare_two(
     parser: str = "",
     metric: Metric = "win",
     gate: str = "",
+    people: str | Path = "",
+    rogan_gladen: bool = False,
     store: Store | None = None,
     report: Report | None = None,
 ) -> Comparison:
@@ -153,6 +190,8 @@ def compare_two(
         limit: at most so many prompts.
         metric: ``win``, or ``score`` for the mean difference of a judge's numbers.
         gate: checked for its names before any work; evaluate it with ``gate.holds(gate, result.figures())``.
+        people: a file of people's labels of some of the pairs; delta is then the judge's corrected by them.
+        rogan_gladen: with ``people``, also the correction by the judge's error rates.
         store: keeps what models and judges said, so that nothing is paid for twice.
         report: receives what is being done, how much of it is done, and how much there is.
 
@@ -161,8 +200,15 @@ def compare_two(
     """
     if metric not in get_args(Metric):
         raise UnknownName("metric", metric, get_args(Metric))
+    labels = read_labels(Path(people).expanduser()) if people else None
+    if labels and metric != "win":
+        raise InputError(
+            "people's choices correct shares of wins only", where=f"--metric {metric}", mend="Give --metric win"
+        )
+    if rogan_gladen and not labels:
+        raise InputError("Rogan-Gladen needs people's labels", mend="Give --people FILE")
     if gate:
-        gates.check(gate, FIGURES)
+        gates.check(gate, (*FIGURES, *PEOPLE) if labels else FIGURES)
     sides = tuple(read_file(v) if is_file(v) else None for v in (first, second))
     asked = _prompts(sides, (first, second), prompts, limit, draw.seed)
     working = resolve(judge, strategy=strategy, parser=parser, seed=draw.seed)
@@ -174,36 +220,17 @@ def compare_two(
     )
     made = pairs(v1, v2)
     if not made:
-        raise InputError("no prompt in common", where=f"{first}, {second}",
-                         mend="Pairs are made by prompt: its messages must be the same in both")  # fmt: skip
+        raise nothing_in_common((first, second))
+    said = match(labels, made) if labels else {}
     different = [pair for pair in made if pair.first.text != pair.second.text]
     choices = judged(working, different, store, report)
     unused = [len(side.by_prompt) - len({p.prompt.id for p in made}) if side else 0 for side in sides]
-    return _summary(v1, v2, working, judge, metric, made, different, choices, scoring, (unused[0], unused[1]))
-
-
-def pairs(v1: Side, v2: Side) -> list[Pair]:
-    """Pairs by prompt: the k-th responses of both; a side's single response with each of the other's."""
-    other, known = v2.by_prompt, v1.by_prompt
-    made = []
-    for prompt in v1.prompts:
-        one, two = known[prompt.id], other.get(prompt.id, [])
-        many = max(len(one), len(two)) if 1 in (len(one), len(two)) else min(len(one), len(two))
-        if two:
-            made += [Pair(prompt, one[k % len(one)], two[k % len(two)]) for k in range(many)]
-    return made
-
-
-def judged(
-    judge: Judging, made: Sequence[Pair], store: Store | None = None, report: Report | None = None
-) -> list[Choice]:
-    """Both orders of every pair, some pairs at a time."""
-    choices: list[Choice] = []
-    for start in range(0, len(made), _BATCH):
-        choices += judge.compare(made[start : start + _BATCH], store=store)
-        if report is not None:
-            report("judging", len(choices) // 2, len(made))
-    return choices
+    difference = _score_difference(working, made, store) if scoring else None
+    found = _summary(v1, v2, working, judge, metric, made, different, choices, difference, (unused[0], unused[1]))
+    if labels is None:
+        return found
+    told = correct(labels, said, made, _credits(made, different, choices).mean(axis=1), rogan_gladen=rogan_gladen)
+    return replace(found, people=told, delta=told.delta or found.delta, cautions=(*found.cautions, *told.cautions))
 
 
 def _prompts(
@@ -219,8 +246,7 @@ def _prompts(
         common = set.intersection(*({p.id for p in listed} for listed in known))
         found = [p for p in known[0] if p.id in common]
         if not found:
-            raise InputError("no prompt in common", where=" and ".join(names),
-                             mend="Pairs are made by prompt: its messages must be the same in both")  # fmt: skip
+            raise nothing_in_common(names)
     return found[:limit]
 
 
@@ -254,7 +280,7 @@ def _scores(judge: Judging, metric: Metric) -> bool:
 
 def _summary(
     v1: Side, v2: Side, judge: Judging, spec: str, metric: Metric, made: list[Pair], different: list[Pair],
-    choices: list[Choice], scoring: bool, left_out: tuple[int, int],
+    choices: list[Choice], difference: Estimate | None, left_out: tuple[int, int],
 ) -> Comparison:  # fmt: skip
     ids_P = np.array([pair.prompt.id for pair in made])
     orders_P_2 = _credits(made, different, choices)
@@ -264,7 +290,6 @@ def _summary(
         raise InputError("the judge decided no pair", where=spec, found=dict(Counter(str(c.outcome) for c in choices)))
     win = stats.paired(credit_P, 1 - credit_P, ids_P, support=(-1, 1), unit="win share")
     bounds = stats.bounds(2 * credit_P - 1, -1, 1, ids_P, unit="win share") if missing else None
-    difference = _score_difference(judge, made, ids_P) if scoring else None
     if metric == "score" and difference is None:
         raise InputError("the judge's numbers tell no difference with an interval", where=spec,
                          mend="Compare on more prompts, or by --metric win")  # fmt: skip
@@ -276,7 +301,7 @@ def _summary(
     same_P = np.where(np.isnan(credit_P), np.nan, orders_P_2[:, 0] == orders_P_2[:, 1])[asked_P]
     delta = difference if metric == "score" and difference is not None else win
     return Comparison(
-        v1, v2, judge.info, metric, delta,
+        v1, v2, judge.info, metric, delta, delta, None,
         worst=bounds.worst if bounds and metric == "win" else None,
         best=bounds.best if bounds and metric == "win" else None,
         scores=difference, pairs=len(made), identical=len(made) - len(different), missing=missing,
@@ -303,10 +328,11 @@ def _credits(made: list[Pair], different: list[Pair], choices: list[Choice]) -> 
     return np.array(rows)
 
 
-def _score_difference(judge: Judging, made: list[Pair], ids_P: np.ndarray) -> Estimate | None:
+def _score_difference(judge: Judging, made: list[Pair], store: Store | None) -> Estimate | None:
     """Mean difference of the judge's numbers; None where it gave none, or one prompt's only on a scale without ends."""
     rows = {(p.prompt.id, r.id): (p.prompt, r) for p in made for r in (p.first, p.second)}
-    scores = dict(zip(rows, judge.score(list(rows.values())), strict=True))
+    scores = dict(zip(rows, judge.score(list(rows.values()), store=store), strict=True))
+    ids_P = np.array([pair.prompt.id for pair in made])
     one_P, two_P = (
         np.array([_number(scores[p.prompt.id, r.id].value) for p, r in zip(made, side, strict=True)])
         for side in _columns(made)
@@ -343,15 +369,15 @@ def _shown(choice: Choice) -> float:
     return {Outcome.FIRST: 1.0, Outcome.SECOND: -1.0}.get(choice.outcome, 0.0)
 
 
+def _number_of(estimate: Estimate) -> str:
+    digits = _digits(estimate)
+    return f"{estimate.value:+.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+
+
 def _digits(estimate: Estimate) -> int:
     """Decimals with which a number reads well: three below ten, fewer above."""
     size = max(abs(estimate.low), abs(estimate.high), abs(estimate.value))
     return 3 if size < 10 else 1 if size < 1000 else 0
-
-
-def _rounded(count: int) -> int:
-    """Two significant digits: more would promise too much."""
-    return int(float(f"{count:.2g}"))
 
 
 def _side_row(side: Side) -> dict[str, Any]:
@@ -363,7 +389,3 @@ def _side_row(side: Side) -> dict[str, Any]:
 
 def _value(estimate: Estimate | None) -> float | None:
     return None if estimate is None else estimate.value
-
-
-def _row(estimate: Estimate | None) -> dict[str, Any] | None:
-    return None if estimate is None else asdict(estimate)

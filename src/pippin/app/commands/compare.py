@@ -47,6 +47,15 @@ def compare(
             metavar="EXPR", help='Such as "delta_low > 0": exit code 4 where it does not hold.', show_default=False
         ),
     ] = "",
+    people: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="People's labels of some pairs, which correct the judge.", show_default=False
+        ),
+    ] = None,
+    rogan_gladen: Annotated[
+        bool, typer.Option("--rogan-gladen", help="With --people: also correct by the judge's error rates.")
+    ] = False,
     metric: Annotated[str, typer.Option(help="win: shares of wins; score: a judge's numbers.")] = "win",
     plan: Annotated[bool, typer.Option("--plan", help="A study: show arms and cells, and run nothing.")] = False,
     out: Annotated[
@@ -69,6 +78,8 @@ def compare(
 
     console = Console(json)
     use_files(with_)
+    if (people or rogan_gladen) and not second:
+        raise InputError("people's labels correct a judge of two", found=first, expected="V1 V2 --judge JUDGE")
     if not second:
         if not first.endswith((".yaml", ".yml")):
             raise InputError("nothing to compare with", found=first, expected="STUDY.yaml, or V1 V2 --judge JUDGE")
@@ -87,12 +98,15 @@ def compare(
         made = compare_two(
             first, second, judge=judge, prompts=prompts, draw=draw, limit=limit, strategy=strategy, parser=parser,
             metric=metric, gate=gate, store=store,  # type: ignore[arg-type] - a wrong metric is refused with its name
+            people=people or "", rogan_gladen=rogan_gladen,
             report=lambda what, done, total: advance(done, total, what=what),
         )  # fmt: skip
     _say(console, made)
     figures = made.figures()
-    met = gates.holds(gate, figures) if gate else None
+    met = gates.holds(gate, figures) if gate and not made.why_not else False if gate else None
     console.result({**made.to_row(), "gate": gate or None, "gate_met": met})
+    if made.why_not and gate:
+        raise GateNotMet(f"the gate does not hold: {gate} ({made.why_not})")
     if met is False:
         raise GateNotMet(f"the gate does not hold: {gate} ({_known(gate, figures)})")
     failed = made.v1.failed + made.v2.failed + made.outcomes.get("failed", 0)
@@ -104,10 +118,14 @@ def compare(
 def _say(console: Console, made: Any) -> None:
     """The decision first, then what more prompts would buy, then what stands beside it."""
     from pippin.app.console import interval, one_line
+    from pippin.compare.people import ASSUMED
 
     console.say(one_line(made.decision))
+    if made.people and not made.why_not:
+        console.say(one_line(made.alone))
     console.say(made.more)
-    rows: list[tuple[Any, ...]] = [("delta, win share" if made.metric == "win" else "delta, mean score", made.delta)]
+    name = "delta, win share" if made.metric == "win" else "delta, mean score"
+    rows: list[tuple[Any, ...]] = [(name, made.delta)] if made.people is None else _of_people(made)
     if made.metric == "win" and made.scores is not None:
         rows.append(("mean score, V2 minus V1", made.scores))
     rows += [
@@ -123,8 +141,26 @@ def _say(console: Console, made: Any) -> None:
         console.say(f"were all missing verdicts against V2, or for it: {ends}")
     if any(made.left_out):
         console.note(f"prompts of the files that are not compared: {made.left_out[0]} of V1, {made.left_out[1]} of V2")
+    if made.people and made.people.rogan_gladen is not None:
+        told = made.people.rogan_gladen
+        console.say(f"Rogan-Gladen: {told if isinstance(told, str) else interval(told, sign=True)}; {ASSUMED}")
     for caution in made.cautions:
         console.note(f"caution: {one_line(caution)}")
+
+
+def _of_people(made: Any) -> list[tuple[Any, ...]]:
+    """The judge beside people: each side's error rate of its own, never one for both."""
+    people = made.people
+    return [
+        ("delta corrected by people, win share", None if made.why_not else made.delta),
+        ("delta, the judge alone", made.judge_alone),
+        (f"delta, people alone ({people.labels} labels)", people.alone),
+        ("people less judge on the labelled", people.bias),
+        ("the judge gave to V2, of people's wins of V1", people.wrong[0]),
+        ("the judge gave to V1, of people's wins of V2", people.wrong[1]),
+        ("annotators of one pair agree", people.agreement),
+        ("labels of people alone that would do as well, times", people.gain),
+    ]
 
 
 def _known(gate: str, figures: dict[str, Any]) -> str:

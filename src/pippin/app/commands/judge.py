@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,7 +47,7 @@ def judge(
 ) -> None:
     """Judge pairs, in both orders, or single responses. The same command resumes."""
     from pippin.app.console import Console, writable
-    from pippin.compare.two import judged
+    from pippin.compare.pairs import judged, read_pairs, within
     from pippin.core.store import Store
     from pippin.data import files as writers
     from pippin.data.columns import merge
@@ -57,11 +56,11 @@ def judge(
     console = Console(json)
     targets = [writable(out, "--out")] + ([writable(groups, "--groups")] if groups else [])
     use_files(with_)
-    found = _read(files)[:limit]
+    found = read_pairs(files)[:limit]
     judging = resolve(judge, strategy=strategy, parser=parser, seed=seed, groups=found)
     alone = all(len(group.responses) < 2 for group in found)
     scoring = score if score is not None else alone and _gives_numbers(judging)
-    pairs = [] if scoring else _pairs(merge(found) if alone else found)
+    pairs = [] if scoring else within(merge(found) if alone else found)
     if score is False and not pairs:
         raise InputError("no prompt has two different responses", where=files[0])
     with Store() as store, console.progress("judging", len(pairs) or None) as advance:
@@ -85,51 +84,12 @@ def judge(
         raise typer.Exit(3)
 
 
-def _read(names: list[str]) -> list[Group]:
-    """Groups: of one file its rows; of two files the responses that are to be compared.
-
-    Raises:
-        InputError: no response, more than two files, or two without a prompt in common.
-    """
-    from pippin.compare import inputs
-    from pippin.compare.sides import read_file
-    from pippin.compare.two import pairs
-    from pippin.core.types import Group
-
-    if len(names) > 2:
-        raise InputError("too many files", found=len(names), expected="one, or two to be compared")
-    if len(names) == 2:
-        made = pairs(*(read_file(name) for name in names))
-        if not made:
-            raise InputError("no prompt in common", where=" and ".join(names),
-                             mend="Pairs are made by prompt: its messages must be the same in both")  # fmt: skip
-        return [Group(pair.prompt, (pair.first, pair.second)) for pair in made]
-    found = inputs.read_groups(names[0], 0)
-    if not any(group.responses for group in found):
-        raise InputError(
-            "no response in this file", where=names[0], expected="completion, output, or chosen and rejected"
-        )
-    return found
-
-
 def _gives_numbers(judging: Judging) -> bool:
     try:
         judging.score([])
     except InputError:
         return False
     return True
-
-
-def _pairs(groups: Sequence[Group]) -> list[Pair]:
-    """Every pair of different responses of every group."""
-    from pippin.judge.ask import Pair
-
-    return [
-        Pair(group.prompt, one, two)
-        for group in groups
-        for one, two in combinations(group.responses, 2)
-        if one.id != two.id
-    ]
 
 
 def _of_choices(console: Any, judging: Judging, pairs: Sequence[Pair], choices: Sequence[Any]) -> dict[str, Any]:
