@@ -3,6 +3,10 @@
 import signal
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("no deadline", deadline=None)  # a test fails on what is wrong, never on a time
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,16 +2,20 @@
 
 import asyncio
 import threading
+import time
 from collections import Counter
 
 from aiohttp import web
 
 
 class Server:
-    """An HTTP server in a thread. ``behave`` is an async function of (body, number of tries of this content)."""
+    """An HTTP server in a thread. ``behave`` is an async function of (body, number of tries of this content).
 
-    def __init__(self):
-        self.behave = None
+    ``log`` has a row [content, time of arrival, time of the answer or None] for every request.
+    """
+
+    def __init__(self, port=0):
+        self.behave, self.log = None, []
         self.bodies, self.headers, self.tries = [], [], Counter()
         self.active = self.most_active = 0
         self.loop = asyncio.new_event_loop()
@@ -20,9 +24,10 @@ class Server:
         async def start():
             app = web.Application()
             app.router.add_post("/v1/chat/completions", self.handle)
+            self.routes(app)
             self.runner = web.AppRunner(app, access_log=None)
             await self.runner.setup()
-            site = web.TCPSite(self.runner, "127.0.0.1", 0)
+            site = web.TCPSite(self.runner, "127.0.0.1", port, reuse_address=True)
             await site.start()
             self.port = site._server.sockets[0].getsockname()[1]
             started.set()
@@ -36,16 +41,22 @@ class Server:
         self.thread.start()
         assert started.wait(5)
 
+    def routes(self, app):
+        """Further routes of a kind of server."""
+
     async def handle(self, request):
         body = await request.json()
         content = body["messages"][-1]["content"]
         self.bodies.append(body)
         self.headers.append(dict(request.headers))
         self.tries[content] += 1
+        row = [content, time.monotonic(), None]
+        self.log.append(row)
         self.active += 1
         self.most_active = max(self.most_active, self.active)
         try:
             reply = await self.behave(body, self.tries[content])
+            row[2] = time.monotonic()
         finally:
             self.active -= 1
         if reply is None:

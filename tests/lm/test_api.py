@@ -15,8 +15,9 @@ from pippin.core.errors import InputError
 from pippin.core.store import Store
 from pippin.core.types import Key, Message, Request, Sampling, user
 from pippin.lm import endpoint as ep
-from pippin.lm.api import Api, Limiter
+from pippin.lm.api import Api
 from pippin.lm.engine import run
+from pippin.lm.limits import Concurrency
 
 KEY = "sk-very-secret-0123456789"
 
@@ -100,7 +101,7 @@ def test_a_storm_of_429_is_ridden_out(server, api):
     server.behave = behave
     calls = list(api.answer(requests(300)))
     assert [c.stop for c in calls] == ["end"] * 300
-    assert api.retries == 300 and api.limiter.slowed
+    assert api.retries == api.gate.pace.refusals == 300 and api.gate.concurrency.slowed
 
 
 def test_a_bad_request_fails_alone_and_once(server, api):
@@ -207,7 +208,7 @@ def test_never_more_requests_at_once_than_allowed(server, api):
         return completion()
 
     server.behave = behave
-    api.limiter = Limiter(limit=3, lowest=1, highest=5)
+    api.gate.concurrency = Concurrency(limit=3, lowest=1, highest=5)
     assert len(list(api.answer(requests(60)))) == 60
     assert 3 < server.most_active <= 5
 
@@ -329,24 +330,6 @@ def test_labels_are_read_from_top_logprobs(server, api):
     assert call.logprobs["b"] == pytest.approx(-1.6)
 
 
-def test_the_limiter_doubles_until_told_and_then_creeps():
-    limiter = Limiter(limit=20, highest=100)
-    for _ in range(20):
-        limiter.went_well()
-    assert limiter.limit == 40
-    limiter.active = 10
-    limiter.too_fast()
-    limiter.too_fast()  # of the same episode
-    assert limiter.limit == 20
-    for _ in range(20):
-        limiter.went_well()
-    assert 20.9 < limiter.limit < 21.1
-    for _ in range(20):
-        limiter.active = 0
-        limiter.too_fast()
-    assert limiter.limit == limiter.lowest
-
-
 def test_a_server_without_a_key_gets_none(server, monkeypatch):
     async def behave(body, tries):
         return completion()
@@ -366,3 +349,119 @@ def test_a_server_that_never_answered_is_given_up_soon(api):
     (call,) = api.answer(requests(1))
     assert time.monotonic() - began < 20
     assert call.stop == "error" and "cannot connect to" in call.error and "gave up after 4 tries" in call.error
+
+
+def test_whether_a_model_gives_log_probabilities_is_found_out_once(server, api):
+    given = {"content": [{"token": "a", "top_logprobs": [{"token": "a", "logprob": -0.1}]}]}
+    reply = [completion("")]
+
+    async def behave(body, tries):
+        return reply[0]
+
+    server.behave = behave
+    list(api.answer(requests(1)))
+    list(api.answer(requests(1, labels=("a", "b"))))
+    assert api.gives_logprobs is None  # nobody asked for any, or there was no text to give them for
+    reply[0] = completion("a")
+    list(api.answer(requests(1, labels=("a", "b"))))
+    assert api.gives_logprobs is False
+    reply[0] = completion("a", logprobs=given)
+    list(api.answer(requests(1, labels=("a", "b"))))
+    assert api.gives_logprobs is True
+
+
+def test_an_overload_is_met_with_fewer_at_once_and_forgotten(server, api):
+    async def behave(body, tries):
+        await asyncio.sleep(0.01)
+        return refuse(503) if ill else completion()
+
+    server.behave, ill, api.deadline = behave, True, 0.5
+    assert {c.stop for c in api.answer(requests(64))} == {"error"}
+    assert api.gate.concurrency.slowed and api.gate.concurrency.limit < 20
+    ill = False
+    assert {c.stop for c in api.answer(requests(1500))} == {"end"}
+    assert api.gate.concurrency.limit > 32
+
+
+def test_a_thousand_at_once(server, monkeypatch):
+    async def behave(body, tries):
+        await asyncio.sleep(1.0)
+        return completion()
+
+    server.behave = behave
+    api = Api(ep.parse(f"m@{server.url}"), max_connections=1000)
+    api.gate.concurrency.limit = 1000.0
+    assert {c.stop for c in api.answer(requests(1000))} == {"end"}
+    assert server.most_active > 900
+    api.close()
+
+
+def test_a_limit_of_requests_per_minute_is_kept(server):
+    async def behave(body, tries):
+        return completion()
+
+    server.behave = behave
+    api = Api(ep.parse(f"m@{server.url}"), rpm=6000)  # one in 10 ms
+    list(api.answer(requests(40)))
+    arrived = [row[1] for row in server.log]
+    assert arrived[-1] - arrived[0] >= 0.36
+    api.close()
+
+
+def test_an_empty_account_is_not_waited_for(server, api):
+    async def behave(body, tries):
+        return web.json_response({"error": {"message": "pay first", "code": "insufficient_quota"}}, status=429)
+
+    server.behave = behave
+    (call,) = api.answer(requests(1))
+    assert "pay first" in call.error and server.tries["q0"] == 1
+
+
+def test_text_that_is_not_unicode_is_sent(server, api):
+    async def behave(body, tries):
+        return completion()
+
+    server.behave = behave
+    (call,) = api.answer([Request(Key("s"), user("a lone \ud800"))])
+    assert call.stop == "end" and "lone" in server.bodies[0]["messages"][0]["content"]
+
+
+def test_a_budget_stops_what_is_not_yet_sent(server, tmp_path):
+    """Calls under way when the money is spent are kept; nothing else is asked, stored or invented."""
+
+    async def behave(body, tries):
+        await asyncio.sleep(0.01)
+        reply = completion()
+        reply["usage"]["cost"] = 0.01
+        return reply
+
+    def task(i):
+        (call,) = yield [Request(Key(f"t{i}"), user(f"q{i}"))]
+        return call.stop, call.error
+
+    server.behave, seen = behave, []
+    api = Api(ep.parse(f"m@{server.url}"), max_connections=10)
+    with Store(tmp_path / "s.db") as store:
+        got = run({f"t{i}": task(i) for i in range(300)}, {"": api}, store, budget=0.5, progress=seen.append)
+        said = [value for value in got.values() if value == ("end", None)]
+        assert 50 <= len(said) == len(server.bodies) == store.size()["calls"] <= 60
+        assert set(got.values()) == {("end", None), ("error", "the budget of 0.5 US dollars is spent")}
+        assert (seen[-1].asked, seen[-1].unasked) == (len(said), 300 - len(said))
+        run({f"t{i}": task(i) for i in range(300)}, {"": api}, store)
+    assert len(server.bodies) == 300
+    api.close()
+
+
+def test_a_budget_without_a_price_asks_no_more_than_is_under_way(server):
+    async def behave(body, tries):
+        return completion()
+
+    def task(i):
+        (call,) = yield [Request(Key(f"t{i}"), user(f"q{i}"))]
+        return call.error
+
+    server.behave = behave
+    api = Api(ep.parse(f"m@{server.url}"), max_connections=4)
+    got = run({f"t{i}": task(i) for i in range(200)}, {"": api}, budget=1.0)
+    assert len(server.bodies) < 50 and any("no known price" in error for error in got.values() if error)
+    api.close()

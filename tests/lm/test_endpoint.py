@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 import pytest
 from lm_tiny import completion
 
-from pippin.core.errors import InputError
+from pippin.core.errors import InputError, UnknownName
 from pippin.core.types import Key, Request, user
 from pippin.lm import endpoint as ep
+from pippin.lm import models, prices
 
 ASKED = Request(Key("s"), user("q"))
 
@@ -83,3 +84,71 @@ def test_names_that_hold_a_key_or_nothing(spec):
     with pytest.raises(InputError) as caught:
         ep.parse(spec)
     assert "abc" not in str(caught.value) and "hunter2" not in str(caught.value)
+
+
+def test_settings_in_a_name():
+    spec, found = ep.options("org/m@http://h:1/v1?timeout=5&deadline=10&max_connections=64&rpm=500&tpm=1e5#KEY_ENV")
+    assert spec == "org/m@http://h:1/v1#KEY_ENV"
+    assert found == {"timeout": 5.0, "deadline": 10.0, "max_connections": 64, "rpm": 500.0, "tpm": 1e5}
+    assert ep.options("m?output=0.6&input=0.15") == ("m", {"prices": (0.15, 0.6)})
+    assert ep.options("m#KEY") == ("m#KEY", {})
+    with pytest.raises(UnknownName, match="timeout"):
+        ep.options("m?timeuot=5")
+    for bad in ("timeout=soon", "timeout=-1", "rpm=0", "rpm=inf", "max_connections=1.5", "tpm=nan", "input=-1"):
+        with pytest.raises(InputError, match="positive number"):
+            ep.options(f"m?{bad}")
+
+
+def test_settings_and_the_name_and_identity_of_a_model(monkeypatch):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    plain, tuned = models.resolve("openai/gpt-4o-mini"), models.resolve("openai/gpt-4o-mini?rpm=60&input=1&output=2")
+    assert (plain.name, plain.identity) == (tuned.name, tuned.identity)  # one pays for nothing that the other has
+    assert plain.prices == prices.PRICES["gpt-4o-mini"] and tuned.prices == (1.0, 2.0)
+    assert tuned.gate.pace.requests_per_second == 1.0
+    assert models.resolve("openai/gpt-4o-mini-of-somebody").prices is None
+    assert models.resolve("openai/m?max_connections=1000").gate.concurrency.highest == 1000
+    assert models.resolve("openai/m?timeout=5", timeout=7.0).timeout == 7.0
+
+
+def test_prices_are_dated_and_plausible():
+    assert prices.AS_OF and all(0 < read < written for read, written in prices.PRICES.values())
+    assert prices.find("gpt-4o-mini") == (0.15, 0.60) and prices.find("GPT-4o-mini") is None
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_thinking_is_not_the_text(name):
+    thinking = completion("", "length")
+    thinking["choices"][0]["message"] |= {name: "Output (a) is better.", "content": None}
+    said = ep.answer_fields(thinking, ASKED, None)
+    assert (said["text"], said["stop"], said["thinking_tokens"]) == ("", "length", 3)
+    del thinking["usage"]["completion_tokens_details"]
+    assert ep.answer_fields(thinking, ASKED, None)["thinking_tokens"] == 4  # all that was written
+    thinking["choices"][0]["message"]["content"] = "(b)"
+    said = ep.answer_fields(thinking, ASKED, None)
+    assert (said["text"], said["thinking_tokens"]) == ("(b)", None)
+
+
+def test_an_account_without_money_is_told_from_a_rate_limit():
+    assert ep.no_money(429, {"code": "insufficient_quota"})
+    assert not ep.no_money(429, {"code": "rate_limit_exceeded"}) and not ep.no_money(429, None)
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["Requested sample logprobs of 20, which is greater than max allowed: 5", "top_logprobs must be at most 5"],
+)
+def test_fewer_alternatives_where_a_server_gives_fewer(message):
+    asked = Request(Key("s"), user("q"), labels=("a", "b"))
+    endpoint = ep.parse("m@http://h/v1")
+    sent = ep.body(endpoint, asked, {}, frozenset())
+    found = ep.unsupported_parameter(400, message, sent)
+    again = ep.body(endpoint, asked, {}, frozenset({found}))
+    assert (sent["top_logprobs"], again["top_logprobs"], again["logprobs"]) == (20, 5, True)
+    assert ep.unsupported_parameter(400, "logprobs is not supported", again) == "logprobs"
+
+
+def test_a_key_that_no_header_can_hold(monkeypatch):
+    monkeypatch.setenv("TEST_KEY", "sk-sécret\nX: y")
+    with pytest.raises(InputError) as caught:
+        ep.parse("m@http://h/v1#TEST_KEY").key()
+    assert "cret" not in str(caught.value)

@@ -16,6 +16,8 @@ from pippin.core.errors import UnknownName
 from pippin.core.store import Store
 from pippin.core.types import Call, Key, Request, Sampling, user
 from pippin.lm.engine import Failure, request_digest, run
+from pippin.lm.forecast import estimate
+from pippin.lm.progress import Progress, duration, progress_line
 from pippin.lm.scripted import Scripted
 
 
@@ -367,3 +369,78 @@ def test_any_tasks_get_their_answers_and_nothing_is_asked_twice(plans, in_flight
     got = run({f"t{i}": task(f"t{i}", p) for i, p in enumerate(plans)}, {"": Threaded(said)}, max_in_flight=in_flight)
     assert got == {f"t{i}": [[f"re: q{q}" for q in turn] for turn in p] for i, p in enumerate(plans)}
     assert len(asked) == len(set(asked)) == len({q for p in plans for turn in p for q in turn})
+
+
+def test_an_estimate_asks_nothing_and_leaves_out_what_is_stored(store):
+    model = Scripted(echo)
+    run({"t0": once("stored", "t0")}, {"": model}, store)
+    model.prices, asked = (2.0, 8.0), model.asked
+    tasks = {
+        "t0": once("stored", "t0"),
+        "t1": twice("x" * 4000, "t1"),
+        "t2": once("x" * 4000, "t2"),
+        "t3": once("y", "t3"),
+    }
+    found = estimate(tasks, {"": model}, store)
+    assert model.asked == asked
+    assert (found.requests, found.stored, found.prompt_tokens, found.completion_tokens) == (2, 1, 1001, 1024)
+    assert found.price == (pytest.approx(1001 * 2 / 1e6), pytest.approx((1001 * 2 + 1024 * 8) / 1e6))
+    tasks = {"t1": once("q", "t1")}
+    assert estimate(tasks, {"": model}, store, scale=3).requests == 3
+    model.prices = None
+    unknown = estimate({"t1": once("q", "t1")}, {"": model})
+    assert unknown.price is None and "unknown price (scripted)" in str(unknown)
+    del model.prices
+    assert estimate({"t1": once("q", "t1")}, {"": model}).price == (0.0, 0.0)  # what runs here costs nothing
+
+
+def test_a_line_of_progress():
+    half = Progress(838, done=412, asked=412, spent=0.12)
+    assert progress_line(half, 6.75) == "412 of 838 done, 61/s, 7 s left, $0.12"
+    assert progress_line(Progress(838), 0.0) == "0 of 838 done"
+    some = Progress(10, done=10, asked=4, stored=6, failed=1, unasked=2, spent=0.00012)
+    assert progress_line(some, 8.0) == "10 of 10 done, 0.5/s, $0.0001, 6 stored, 1 failed, 2 not asked"
+    assert [duration(s) for s in (0.2, 99, 110, 7800)] == ["1 s", "99 s", "2 min", "2 h 10 min"]
+
+
+def test_the_first_requests_do_not_wait_for_the_last_task_to_begin():
+    begun, when_asked = [], []
+
+    def task(i):
+        begun.append(i)
+        (call,) = yield [ask(f"q{i}", f"t{i}")]
+        return call.text
+
+    class Waiting(Scripted):
+        concurrent = True
+
+        def answer(self, requests):
+            when_asked.append(len(begun))
+            yield from super().answer(requests)
+
+    got = run({f"t{i}": task(i) for i in range(1000)}, {"": Waiting(echo)})
+    assert got["t999"] == "re: q999" and when_asked[0] < 1000
+
+
+def test_calls_are_on_the_disk_soon_under_load(tmp_path):
+    """Within a second of the answer, or as soon as 256 wait, whatever the thread that adds is busy with."""
+    from pippin.lm.writer import Writer
+
+    class Slow:
+        def __init__(self):
+            self.sizes = []
+
+        def calls(self, ids):
+            return {}
+
+        def add_calls(self, calls):
+            self.sizes.append(len(calls))
+
+    slow = Slow()
+    with Writer(slow) as writer:
+        for i in range(256):
+            writer.add(Call(Key(f"s{i}"), "r", "m"))
+        until = time.monotonic() + 5
+        while sum(slow.sizes) < 256 and time.monotonic() < until:
+            sum(range(1000))  # busy, without a pause
+    assert sum(slow.sizes) == 256

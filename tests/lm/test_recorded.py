@@ -110,7 +110,7 @@ def test_no_recordings(tmp_path):
 
 def test_names(tmp_path):
     api = resolve("openai/gpt-x@http://host:8000/v1", max_connections=7)
-    assert isinstance(api, Api) and isinstance(api, Answers) and api.limiter.highest == 7
+    assert isinstance(api, Api) and isinstance(api, Answers) and api.gate.concurrency.highest == 7
     assert resolve("fast", aliases={"fast": "faster", "faster": "openai/gpt-x"}).name == "openai/gpt-x"
     assert resolve("openai/gpt-x", base_url="http://other/v1").identity == "openai/gpt-x@http://other/v1"
     for unknown in ("opnai/gpt", "gpt", "smollm2/x", "openai", "hf"):

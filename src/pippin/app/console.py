@@ -96,11 +96,13 @@ class Console:
 
     @contextmanager
     def watching(self, what: str) -> Iterator[Callable[[Any], None]]:
-        """As :meth:`progress`, for a run of requests: yields a function that takes ``lm.engine.Progress``.
+        """As :meth:`progress`, for a run of requests: yields a function that takes ``lm.progress.Progress``.
 
         Several runs after one another show as one bar each.
         """
         import time
+
+        from pippin.lm.progress import progress_line
 
         with self.progress(what) as advance:
             began = [time.monotonic(), 0.0]
@@ -111,7 +113,7 @@ class Console:
                     began[0] = now
                 if now - began[1] > 0.1 or progress.done == progress.tasks:
                     began[1] = now
-                    advance(progress.done, progress.tasks, note=pace(progress, now - began[0]))
+                    advance(progress.done, progress.tasks, note=progress_line(progress, now - began[0]))
 
             yield tell
 
@@ -125,14 +127,6 @@ class Console:
             print(text.encode("utf-8", "backslashreplace").decode(), flush=True)
         elif self.result_to:
             write_json(self.result_to, value)
-
-
-def pace(progress: Any, seconds: float) -> str:
-    """Requests a second, dollars and failures of a run of requests, as far as there are any."""
-    told = [f"{progress.asked / seconds:.0f}/s"] if progress.asked and seconds > 0 else []
-    told += [f"{progress.stored} stored"] if progress.stored else []
-    told += [f"{progress.failed} failed"] if progress.failed else []
-    return ", ".join(told + ([f"${progress.spent:.2f}"] if progress.spent else []))
 
 
 def _unwatched(done: float, total: float | None = None, note: str = "", what: str = "") -> None:

@@ -5,8 +5,6 @@ The pairs stand in it as data; texts reach the page as text alone. Nobody is nam
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pippin.compare.report import content_policy
 from pippin.core.run import replacing
 from pippin.core.types import digest
 
@@ -39,17 +38,13 @@ def page(rows: Sequence[dict[str, Any]], *, annotator: str = "", file: str = "la
     style, script = ((_TEMPLATES / name).read_text("utf-8") for name in ("label.css", "label.js"))
     known = digest([[row["prompt_id"], row["first"], row["second"]] for row in rows])
     data = json.dumps({"id": known, "annotator": annotator, "file": file, "rows": list(rows)}, ensure_ascii=True)
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
     return environment.get_template("label.html.j2").render(
-        style=style, script=script, policy=policy, count=len(rows), data=data.replace("<", "\\u003c")
+        style=style,
+        script=script,
+        policy=content_policy(style, script),
+        count=len(rows),
+        data=data.replace("<", "\\u003c"),
     )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -91,9 +91,10 @@ class Store:
         rows: dict[str, dict[str, Any]] = {}
         for call in calls:
             failed = call.stop == "error" or call.error is not None
-            if call.id not in rows or (rows[call.id]["failed"] and not failed):
-                rows[call.id] = {"id": call.id, "model": call.model, "failed": failed, "created": time.time(),
-                                 "body": _body(call)}  # fmt: skip
+            call_id, body = _id_and_body(call)
+            if call_id not in rows or (rows[call_id]["failed"] and not failed):
+                rows[call_id] = {"id": call_id, "model": call.model, "failed": failed, "created": time.time(),
+                                 "body": body}  # fmt: skip
         insert = self._database.insert(db.calls)
         new = insert.excluded
         insert = insert.on_conflict_do_update(
@@ -109,9 +110,10 @@ class Store:
         """Append judgements, each once, and note that ``run`` stated them. Nothing is ever replaced."""
         rows: dict[str, dict[str, Any]] = {}
         for said in judgements:
-            rows[said.id] = {"id": said.id, "prompt_id": said.prompt_id, "by": said.by, "kind": said.kind,
-                             "parser": getattr(said, "parser", ""), "created": time.time(),
-                             "body": _body(said)}  # fmt: skip
+            judgement_id, body = _id_and_body(said)
+            rows[judgement_id] = {"id": judgement_id, "prompt_id": said.prompt_id, "by": said.by, "kind": said.kind,
+                                  "parser": getattr(said, "parser", ""), "created": time.time(),
+                                  "body": body}  # fmt: skip
         stated = [{"run": run, "judgement": judgement_id} for judgement_id in rows]
         with self._database.transaction() as connection:
             if rows:
@@ -253,10 +255,10 @@ def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
         yield unique[start : start + _CHUNK]
 
 
-def _body(record: Any) -> str:
+def _id_and_body(record: Any) -> tuple[str, str]:
+    """The id, which is costly to compute, and all else as JSON."""
     row = to_row(record)
-    del row["id"]
-    return _json(row)
+    return row.pop("id"), _json(row)
 
 
 def _json(value: Any) -> str:

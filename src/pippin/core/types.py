@@ -46,11 +46,11 @@ def plain(value: Any) -> Any:
 
 
 def _by_value(value: Any) -> Any:
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else value
     if value is None or isinstance(value, (str, int)):
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, (dict, Mapping)):  # dict first: the check of an abstract class is slow
         return {key: _by_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_by_value(item) for item in value]
@@ -183,7 +183,7 @@ class Call:
 
     @property
     def id(self) -> str:
-        return digest(["call", asdict(self.key), self.request])
+        return digest(["call", vars(self.key), self.request])
 
 
 class Outcome(StrEnum):
@@ -230,7 +230,7 @@ class Choice:
 
     @property
     def id(self) -> str:
-        return digest(asdict(self))
+        return digest(vars(self))
 
     def swap(self) -> Choice:
         """The same statement with the responses named the other way round (not a second opinion)."""
@@ -265,7 +265,7 @@ class Ranking:
 
     @property
     def id(self) -> str:
-        return digest(asdict(self))
+        return digest(vars(self))
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ class Score:
 
     @property
     def id(self) -> str:
-        return digest(asdict(self))
+        return digest(vars(self))
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,7 @@ class Note:
 
     @property
     def id(self) -> str:
-        return digest(asdict(self))
+        return digest(vars(self))
 
 
 Judgement = Choice | Ranking | Score | Note
@@ -373,7 +373,7 @@ def _adapter(cls: type) -> TypeAdapter[Any]:
 def to_row(record: Any) -> dict[str, Any]:
     """A record as a plain dict that JSON takes, less fields equal to their defaults; ``id`` and ``kind`` are kept."""
     row = _adapter(type(record)).dump_python(record, mode="json", exclude_defaults=True)
-    row.update({name: getattr(record, name) for name in ("kind", "id") if hasattr(record, name)})
+    row.update({name: value for name in ("kind", "id") if (value := getattr(record, name, None)) is not None})
     return row
 
 

@@ -122,6 +122,21 @@ def keep(said: list[J], store: Store | None) -> list[J]:
     return said
 
 
+def spent_by(judge: Judging) -> float:
+    """US dollars that this judge, or the members of this panel, have cost so far."""
+    return getattr(judge, "spent", 0.0) + sum(spent_by(member) for member in getattr(judge, "judges", ()))
+
+
+def said_beforehand(judge: Judging, pairs: Sequence[Pair], store: Store | None) -> str:
+    """What judging these pairs would ask and cost, in words."""
+    forecast = getattr(judge, "forecast", None)
+    if forecast is not None:
+        return str(forecast(pairs, store))
+    members = getattr(judge, "judges", ())
+    told = [f"{member.info.name}: {said_beforehand(member, pairs, store)}" for member in members]
+    return "; ".join(told) or "no requests: it runs here"
+
+
 def no_scores(judge: str) -> InputError:
     """For judges that only compare."""
     return InputError(f"{judge} compares two responses and gives no numbers", mend="Use it on pairs")

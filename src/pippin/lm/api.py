@@ -2,76 +2,38 @@
 
 Plain HTTP over aiohttp: one core keeps thousands of calls a second going. The event loop runs in a thread of its own
 and shows nothing of itself: :meth:`Api.answer` is an ordinary iterator, and may be used by several threads at once.
-One limiter per model and server, shared by all of them.
+One gate per model and server, shared by all of them: see :mod:`pippin.lm.gate`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import json
+import math
 import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
 
-from pippin.core.errors import ModelError
 from pippin.core.types import Call, Request, digest
 from pippin.lm import endpoint as ep
+from pippin.lm import prices as price_table
 from pippin.lm.engine import request_digest
+from pippin.lm.gate import Gate, Ticket
+from pippin.lm.limits import Concurrency, Pace
 
 UNREACHED_TRIES = 3  # waits of about four seconds in all, before a server that never answered is given up
-
-
-@dataclass
-class Limiter:
-    """How many requests may be under way at once. Starts at 20, doubles while all goes well, halves when told to slow
-    down, and creeps up by one per round after that. Used by one event loop."""
-
-    limit: float = 20.0
-    lowest: int = 4
-    highest: int = 100
-    active: int = 0
-    slowed: bool = False
-    _since: int = 0
-    _waiters: deque[asyncio.Future[None]] = field(default_factory=deque)
-
-    async def acquire(self) -> None:
-        while self.active >= int(self.limit):
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                self._wake()  # the turn that this one may have been given goes to the next
-                raise
-        self.active += 1
-
-    def release(self) -> None:
-        self.active -= 1
-        self._wake()
-
-    def _wake(self) -> None:
-        free = int(self.limit) - self.active
-        while self._waiters and free > 0:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                free -= 1
-
-    def went_well(self) -> None:
-        self.limit = min(self.highest, self.limit + (1.0 / self.limit if self.slowed else 1.0))
-        self._since += 1
-
-    def too_fast(self) -> None:
-        """One episode counts once: requests already under way will be refused as well."""
-        if not self.slowed or self._since >= self.active:
-            self.limit, self.slowed, self._since = max(self.lowest, self.limit / 2), True, 0
+_CONNECT = 30.0  # seconds for a connection
+_CHARACTERS = 4  # of a token, about
 
 
 class Api:
@@ -81,12 +43,18 @@ class Api:
         endpoint: the model and its server.
         max_connections: most requests under way at once.
         timeout: seconds that one try may take.
-        deadline: seconds that one request may take with all its tries.
-        prices: US dollars per million prompt and completion tokens, for servers that state no cost.
+        deadline: seconds that one request may take with all its tries and pauses; also how long a server may give no
+            answer at all before what is left is given up.
+        rpm, tpm: requests and tokens per minute that are not to be exceeded.
+        prices: US dollars per million prompt and completion tokens, for servers that state no cost; by default those
+            of :mod:`pippin.lm.prices`.
         extra: further fields of every request's body (``reasoning_effort``, say).
 
     A request that fails is a Call with ``stop="error"``. Refusals of a request (4xx other than 408, 409, 429) are
     permanent for that request only. The key is read from the environment at use, and is in no record and no message.
+
+    Attributes:
+        gives_logprobs: whether the model gives log-probabilities; None until it was asked for some.
     """
 
     concurrent = True
@@ -98,41 +66,45 @@ class Api:
         max_connections: int = 100,
         timeout: float = 300.0,
         deadline: float = 900.0,
+        rpm: float = math.inf,
+        tpm: float = math.inf,
         prices: tuple[float, float] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        self.endpoint, self.timeout, self.deadline, self.prices = endpoint, timeout, deadline, prices
+        self.endpoint, self.timeout, self.deadline = endpoint, timeout, deadline
+        self.prices = price_table.find(endpoint.model) if prices is None else prices
         self.extra = dict(extra or {})
         self.name = endpoint.name
         more = f"#{digest(self.extra)}" if self.extra else ""
         self.identity = f"openai/{endpoint.model}@{endpoint.base_url}{more}"
-        self.limiter = Limiter(min(20.0, max_connections), min(4, max_connections), max_connections)
+        concurrency = Concurrency(min(32.0, max_connections), min(4, max_connections), max_connections)
+        self.gate = Gate(concurrency, Pace(rpm / 60.0, tpm / 60.0))
         self.reached = False  # has the server ever answered
         self.retries = 0  # tries beyond the first, of all requests
         self.unsupported: frozenset[str] = frozenset()  # parameters that this model was found not to take
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self.gives_logprobs: bool | None = None
+        self._unreachable = False
+        self._line: _Line | None = None
         self._lock = threading.Lock()
 
     def answer(self, requests: Sequence[Request]) -> Iterator[Call]:
-        """Calls as they come.
+        """Calls as they come. Requests for which ``requests.wanted()`` (:class:`pippin.lm.engine.Batch`) has become
+        False before they are under way are left out.
 
         Raises:
             InputError: the key's variable is not set.
         """
         key = self.endpoint.key()
-        arrivals: queue.SimpleQueue[Call | BaseException] = queue.SimpleQueue()
-        work = asyncio.run_coroutine_threadsafe(self._answer_all(requests, key, arrivals.put), self._running_loop())
+        arrivals: queue.SimpleQueue[Call | BaseException | None] = queue.SimpleQueue()
+        line = self._running()
+        work = asyncio.run_coroutine_threadsafe(self._answer_all(line, requests, key, arrivals.put), line.loop)
 
         def ended(work: concurrent.futures.Future[None]) -> None:
-            problem = None if work.cancelled() else work.exception()
-            if problem is not None:
-                arrivals.put(problem)
+            arrivals.put(None if work.cancelled() else work.exception())
 
         work.add_done_callback(ended)
         try:
-            for _ in requests:
-                arrived = arrivals.get()
+            while (arrived := arrivals.get()) is not None:
                 if isinstance(arrived, BaseException):
                     raise arrived
                 yield arrived
@@ -142,126 +114,241 @@ class Api:
     def close(self) -> None:
         """Close the connections and end the thread. The next use starts anew."""
         with self._lock:
-            loop, self._loop = self._loop, None
-        if loop is not None:
-            asyncio.run_coroutine_threadsafe(self._close_session(), loop).result(timeout=5)
-            loop.call_soon_threadsafe(loop.stop)
+            line, self._line = self._line, None
+        if line is not None:
+            line.end()
 
     # ------------------------------------------------------------------ inside the loop's thread
 
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
+    def _running(self) -> _Line:
         with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=_run_loop, args=(self._loop,), daemon=True, name=f"{self.name}").start()
-            return self._loop
+            if self._line is None:
+                self._line = _Line(self.name, self.endpoint.base_url)
+                # an open session would be complained about on standard error when it goes
+                weakref.finalize(self, self._line.end)
+            return self._line
 
-    async def _close_session(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
-    async def _answer_all(self, requests: Sequence[Request], key: str, deliver: Any) -> None:
-        if self._session is None or self._session.closed:
-            # the library's own cap of 100 connections would be a second limiter
-            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), trust_env=True)
-        rest = iter(requests)
+    async def _answer_all(self, line: _Line, requests: Sequence[Request], key: str, deliver: Any) -> None:
+        session = line.open()
+        self.gate.begin()
+        self._unreachable = self._unreachable and self.gate.active > 0
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        wanted, rest = getattr(requests, "wanted", _always), iter(requests)
 
         async def work() -> None:
             for request in rest:
-                deliver(await self._answer(request, key))
+                call = await self._answer(session, request, key, headers, wanted)
+                if call is not None:
+                    deliver(call)
 
-        workers = [asyncio.ensure_future(work()) for _ in range(min(self.limiter.highest, len(requests)))]
+        highest = self.gate.concurrency.highest
+        workers = [asyncio.ensure_future(work()) for _ in range(min(highest, len(requests)))]
         try:
             await asyncio.gather(*workers)
         finally:
             for worker in workers:
                 worker.cancel()
 
-    async def _answer(self, request: Request, key: str) -> Call:
-        call = Call(request.key, request_digest(self.identity, request), self.name)
-        began = time.monotonic()
+    async def _answer(
+        self,
+        session: aiohttp.ClientSession,
+        request: Request,
+        key: str,
+        headers: Mapping[str, str],
+        wanted: Callable[[], bool],
+    ) -> Call | None:
+        asked = request_digest(self.identity, request)
+        tokens = sum(len(m.content) for m in request.messages) / _CHARACTERS + request.sampling.max_tokens
+        began = spent = 0.0  # the time spent waiting for a turn does not count
         attempt = 0
         while True:
-            headers: Mapping[str, str] = {}
-            hopeless = False
-            await self.limiter.acquire()
+            if not (began or wanted()):
+                return None
+            ticket = await self.gate.enter(tokens, again=attempt > 0)
             try:
-                left = self.deadline - (time.monotonic() - began)
-                fields, headers = await self._try(request, key, max(0.001, min(self.timeout, left)))
-                self.limiter.went_well()
-                return replace(call, seconds=time.monotonic() - began, **fields)
-            except _Refused as refused:
-                problem, headers = refused, refused.headers
-                if refused.mended:
-                    continue
-            except TimeoutError:
-                problem = ModelError("no answer in time", permanent=False)
-            except aiohttp.ClientConnectorError as error:
-                # a server that has never answered is more likely a wrong address than a short pause
-                hopeless = not self.reached and attempt >= UNREACHED_TRIES
-                problem = ModelError(f"cannot connect to {self.endpoint.base_url}: {error}", permanent=False)
-            except (aiohttp.ClientError, OSError) as error:
-                problem = ModelError(f"{type(error).__name__}: {error}", permanent=False)
+                if not (began or wanted()):
+                    self.gate.pace.cancelled()
+                    return None
+                began = began or ticket.at
+                seconds = min(self.timeout, self.deadline - spent)
+                problem = await self._try(session, request, headers, ticket, seconds)
             finally:
-                self.limiter.release()
-            chance = int(digest([call.request, request.key.sample, attempt], 8), 16) / 16**8
-            pause = ep.delay(attempt, headers, chance)
-            waited = time.monotonic() - began
-            if problem.permanent or hopeless or waited + pause >= self.deadline:
-                late = "" if problem.permanent else f" (gave up after {attempt + 1} tries, {waited:.0f} s)"
-                return replace(call, stop="error", error=ep.redacted(str(problem), key) + late, seconds=waited)
+                self.gate.leave()
+            now = time.monotonic()
+            if isinstance(problem, dict):
+                return Call(request.key, asked, self.name, seconds=now - began, **problem)
+            if problem.mended:
+                continue
+            spent += now - ticket.at
+            pause = ep.delay(attempt, problem.headers, int(digest([asked, request.key.sample, attempt], 8), 16) / 16**8)
+            if problem.permanent or self._give_up(problem, attempt, spent + pause, now):
+                late = "" if problem.permanent else f" (gave up after {attempt + 1} tries, {now - began:.0f} s)"
+                text = ep.redacted(problem.what, key) + late
+                return Call(request.key, asked, self.name, stop="error", error=text, seconds=now - began)
             attempt += 1
             self.retries += 1
-            await asyncio.sleep(pause)
+            spent += pause
+            await self.gate.sleep(pause, fixed=ep.retry_after(problem.headers) is not None)
 
-    async def _try(self, request: Request, key: str, seconds: float) -> tuple[dict[str, Any], Mapping[str, str]]:
-        """One exchange with the server."""
-        assert self._session is not None
+    def _give_up(self, problem: _Problem, attempt: int, spent: float, now: float) -> bool:
+        if problem.unreached and not self.reached:
+            # a server that has never answered is more likely a wrong address than a short pause
+            self._unreachable = self._unreachable or attempt >= UNREACHED_TRIES
+            if self._unreachable:
+                return True
+        return spent >= self.deadline or (self.gate.failing > 0 and now - self.gate.answered_at >= self.deadline)
+
+    async def _try(
+        self,
+        session: aiohttp.ClientSession,
+        request: Request,
+        headers: Mapping[str, str],
+        ticket: Ticket,
+        seconds: float,
+    ) -> dict[str, Any] | _Problem:
+        """One exchange with the server: the fields of a Call, or what went wrong."""
         sent = ep.body(self.endpoint, request, self.extra, self.unsupported)
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-        async with self._session.post(
-            f"{self.endpoint.base_url}/chat/completions", data=orjson.dumps(sent), headers=headers,
-            timeout=aiohttp.ClientTimeout(total=seconds), allow_redirects=False,
-        ) as response:  # fmt: skip
-            self.reached = True
-            content = await response.read()
-        if response.status == 429:
-            self.limiter.too_fast()
+        limit = aiohttp.ClientTimeout(total=max(0.001, seconds), sock_connect=_CONNECT)
+        try:
+            async with session.post(
+                f"{self.endpoint.base_url}/chat/completions", data=_encoded(sent), headers=headers, timeout=limit,
+                allow_redirects=False,
+            ) as response:  # fmt: skip
+                self.reached = True
+                content = await response.read()
+        except TimeoutError:
+            self.gate.overloaded(ticket)
+            return _Problem("no answer in time")
+        except aiohttp.InvalidURL:
+            self.gate.overloaded(ticket)
+            return _Problem(f"not a server's address: {self.endpoint.base_url}", permanent=True)
+        except aiohttp.ClientConnectorError as error:
+            self.gate.overloaded(ticket)
+            return _Problem(f"cannot connect to {self.endpoint.base_url}: {error}", unreached=True)
+        except (aiohttp.ClientError, OSError) as error:
+            self.gate.overloaded(ticket)
+            return _Problem(f"{type(error).__name__}: {error}")
+        except BaseException:
+            self.gate.pace.cancelled()
+            raise
+        return self._read(request, response, content, sent, ticket)
+
+    def _read(
+        self,
+        request: Request,
+        response: aiohttp.ClientResponse,
+        content: bytes,
+        sent: Mapping[str, Any],
+        ticket: Ticket,
+    ) -> dict[str, Any] | _Problem:
+        now, status, headers = time.monotonic(), response.status, response.headers
         try:
             reply = orjson.loads(content)
         except orjson.JSONDecodeError:
             reply = None
         problem = reply.get("error") if isinstance(reply, dict) else None
-        if response.status != 200 or problem:
-            told = problem.get("message", "") if isinstance(problem, dict) else str(problem or "")
-            raise self._refused(response, told or content[:200].decode("utf-8", "replace"), sent)
-        try:
-            return ep.answer_fields(reply, request, self.prices), response.headers
-        except ValueError as error:
-            said = content[:200].decode("utf-8", "replace") if reply is None else str(error)
-            raise _Refused(f"broken answer: {said}", False, response.headers) from None
-
-    def _refused(self, response: aiohttp.ClientResponse, told: str, sent: Mapping[str, Any]) -> _Refused:
-        parameter = ep.unsupported_parameter(response.status, told, sent)
+        if "x-ratelimit-limit-requests" in headers or "x-ratelimit-limit-tokens" in headers:
+            self.gate.pace.told(headers, self.gate.active - 1, now)
+        if status == 200 and not problem:
+            try:
+                fields = ep.answer_fields(reply, request, self.prices)
+            except ValueError as error:
+                self.gate.other(now, failed=True)
+                said = content[:200].decode("utf-8", "replace") if reply is None else str(error)
+                return _Problem(f"broken answer: {said}", headers=headers)
+            self.gate.good(ticket, now)
+            self._learn(request, fields, ticket)
+            return fields
+        told = problem.get("message", "") if isinstance(problem, dict) else str(problem or "")
+        told = f"HTTP {status}: {told or content[:200].decode('utf-8', 'replace')}"
+        if ep.no_money(status, problem):
+            self.gate.other(now, failed=False)
+            return _Problem(told, permanent=True)
+        if status == 429:
+            self.gate.too_fast(ticket, now, ep.bounded(ep.retry_after(headers)))
+        elif status in ep.OVERLOADED:
+            self.gate.overloaded(ticket)
+        else:
+            self.gate.other(now, failed=status >= 500)
+        parameter = ep.unsupported_parameter(status, told, sent)
         if parameter:
             self.unsupported |= {"logprobs", "top_logprobs"} if parameter.endswith("logprobs") else {parameter}
+            self.gives_logprobs = False if "logprobs" in self.unsupported else self.gives_logprobs
         # an error inside a reply of status 200 (routers do this) may pass
-        final = response.status != 200 and ep.permanent(response.status, response.headers)
-        return _Refused(f"HTTP {response.status}: {told}", final, response.headers, mended=bool(parameter))
+        final = status != 200 and ep.permanent(status, headers)
+        return _Problem(told, headers=headers, permanent=final, mended=bool(parameter))
+
+    def _learn(self, request: Request, fields: dict[str, Any], ticket: Ticket) -> None:
+        """Keep what an answer shows of the model: the tokens that it takes, whether it gives log-probabilities."""
+        used = (fields["prompt_tokens"] or 0) + (fields["completion_tokens"] or 0)
+        if used:
+            self.gate.pace.used(ticket.tokens, used)
+        if request.labels and not self.gives_logprobs and fields["text"]:
+            self.gives_logprobs = fields.pop("has_logprobs")
+        fields.pop("has_logprobs", None)
 
 
-class _Refused(ModelError):
-    """The server's answer is no answer. ``mended``: the request was changed; try again at once."""
+@dataclass(frozen=True)
+class _Problem:
+    """No answer came of one try. ``mended``: the request was changed; try again at once."""
 
-    def __init__(self, message: str, permanent: bool, headers: Mapping[str, str], mended: bool = False) -> None:
-        super().__init__(message, permanent=permanent)
-        self.headers, self.mended = headers, mended
+    what: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    permanent: bool = False
+    mended: bool = False
+    unreached: bool = False
 
 
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
+class _Line:
+    """An event loop in a thread of its own, and its connections to one server."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self.loop, self.url = asyncio.new_event_loop(), url
+        self.session: aiohttp.ClientSession | None = None
+        self.thread = threading.Thread(target=self._run, daemon=True, name=name)
+        self.thread.start()
+
+    def open(self) -> aiohttp.ClientSession:
+        """The session, made inside the loop."""
+        if self.session is None:
+            # the library's own cap of 100 connections would be a second limiter
+            self.session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(), proxy=_proxy(self.url)
+            )
+        return self.session
+
+    def end(self) -> None:
+        """Close the connections and end the thread."""
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self._close()))
+            if threading.current_thread() is not self.thread:
+                self.thread.join(timeout=5)
+
+    async def _close(self) -> None:
+        if self.session is not None:
+            await self.session.close()
+        self.loop.stop()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.close()
+
+
+def _always() -> bool:
+    return True
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
     try:
-        loop.run_forever()
-    finally:
-        loop.close()
+        return orjson.dumps(body)
+    except TypeError:  # lone surrogates, which hostile text may hold
+        return json.dumps(body).encode()
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for this address."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from pippin.core.errors import InputError
+from pippin.core.errors import InputError, UnknownName
 from pippin.core.types import Request, digest
 from pippin.lm.engine import request_digest
 
@@ -21,6 +21,13 @@ DEFAULT_URL = "https://api.openai.com/v1"
 TOP_LOGPROBS = 20  # the most that servers give
 # Parameters that some servers or models do not take; the answer is then asked for without them.
 OPTIONAL = ("logprobs", "top_logprobs", "seed")
+OVERLOADED = (503, 504, 529)  # fewer at once may help
+# what may stand behind ? in a model's name
+SETTINGS: dict[str, type] = {
+    "max_connections": int, "timeout": float, "deadline": float, "rpm": float, "tpm": float, "input": float,
+    "output": float, "batch": int,
+}  # fmt: skip
+FEWER = "top_logprobs>5"  # in a set of unsupported parameters: fewer alternatives are taken
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Endpoint:
         """The key, read now.
 
         Raises:
-            InputError: the variable is named and not set.
+            InputError: the variable is named and not set, or holds what cannot be a key.
         """
         if not self.key_env:
             return ""
@@ -50,7 +57,37 @@ class Endpoint:
                 "the key of this model is not set", where=self.name, expected=f"environment variable {self.key_env}",
                 mend=f"export {self.key_env}=..., or name another variable: {self.name}#OTHER_ENV",
             )  # fmt: skip
+        if not (key.isascii() and key.isprintable()):
+            raise InputError("the key of this model has characters that no key has", where=f"variable {self.key_env}")
         return key
+
+
+def options(spec: str) -> tuple[str, dict[str, Any]]:
+    """(the spec without them, the settings that stand in it as ``?timeout=5&max_connections=64``, before any ``#``).
+
+    ``input`` and ``output`` (US dollars per million tokens) become ``prices``; a zero may be left out.
+
+    Raises:
+        UnknownName: no such setting; the nearest one is named.
+        InputError: a value is not a positive number.
+    """
+    head, hash_mark, tail = spec.partition("#")
+    rest, _, query = head.partition("?")
+    found: dict[str, Any] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in SETTINGS:
+            raise UnknownName("setting of a model", name, list(SETTINGS))
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        lowest = 0.0 if name in ("input", "output", "batch") else 1e-9
+        if not lowest <= number < math.inf or (SETTINGS[name] is int and not number.is_integer()):
+            raise InputError(f"bad value of {name}", where=f"openai/{rest}", found=value, expected="a positive number")
+        found[name] = SETTINGS[name](number)
+    if "input" in found or "output" in found:
+        found["prices"] = (found.pop("input", 0.0), found.pop("output", 0.0))
+    return rest + hash_mark + tail, found
 
 
 def parse(spec: str, base_url: str = "") -> Endpoint:
@@ -94,7 +131,7 @@ def body(endpoint: Endpoint, request: Request, extra: Mapping[str, Any], unsuppo
         if sampling.top_p < 1:
             wanted["top_p"] = sampling.top_p
     if request.labels:
-        wanted |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        wanted |= {"logprobs": True, "top_logprobs": 5 if FEWER in unsupported else TOP_LOGPROBS}
     return {k: v for k, v in (wanted | dict(extra)).items() if k not in unsupported or k == "max_tokens"}
 
 
@@ -104,6 +141,10 @@ def unsupported_parameter(status: int, message: str, sent: Mapping[str, Any]) ->
         return ""
     if "max_tokens" in sent and "max_completion_tokens" in message:
         return "max_tokens"
+    if sent.get("top_logprobs") == TOP_LOGPROBS and re.search(
+        r"logprobs.*\b(greater|less|larger|exceeds?|max\w*|at most|between|below)\b", message, re.IGNORECASE | re.DOTALL
+    ):
+        return FEWER
     if not re.search(r"support|unrecognized|unknown|unexpected|not (allowed|permitted)|extra", message, re.IGNORECASE):
         return ""
     return next((p for p in OPTIONAL if p in sent and re.search(rf"\b{p}\b", message)), "")
@@ -124,14 +165,19 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     return (when - (now or datetime.now(UTC))).total_seconds()
 
 
+def bounded(asked: float | None) -> float | None:
+    """A wait that a server asks for, where it is one that is honoured: up to 120 s."""
+    return asked if asked is not None and 0 < asked <= 120 and math.isfinite(asked) else None
+
+
 def delay(attempt: int, headers: Mapping[str, str], chance: float) -> float:
     """Seconds before try ``attempt`` + 1 (the first try is 0).
 
     The server's own word up to 120 s, else half a second doubled each time up to 8 s, less up to a quarter of it
     (``chance`` in [0, 1)), so that clients which failed together do not come back together.
     """
-    asked = retry_after(headers)
-    if asked is not None and 0 < asked <= 120 and math.isfinite(asked):
+    asked = bounded(retry_after(headers))
+    if asked is not None:
         return asked
     return min(8.0, 0.5 * 2.0**attempt) * (1 - 0.25 * chance)
 
@@ -144,8 +190,16 @@ def permanent(status: int, headers: Mapping[str, str]) -> bool:
     return status < 500 and status not in (408, 409, 429)
 
 
+def no_money(status: int, problem: Any) -> bool:
+    """A refusal with 429 that waiting does not mend: the account's money is used up."""
+    return status == 429 and isinstance(problem, dict) and problem.get("code") == "insufficient_quota"
+
+
 def answer_fields(reply: Any, request: Request, prices: tuple[float, float] | None) -> dict[str, Any]:
-    """The fields of a Call in a chat completion.
+    """The fields of a Call in a chat completion, and ``has_logprobs``: whether log-probabilities came with it.
+
+    What a model thought before it answered (``reasoning_content``, ``reasoning``) is not its text: an answer that was
+    cut off while thinking is empty.
 
     Args:
         prices: US dollars per million prompt and completion tokens; a ``cost`` in the reply goes before.
@@ -165,6 +219,9 @@ def answer_fields(reply: Any, request: Request, prices: tuple[float, float] | No
     refusal = message.get("refusal")
     stop = {"length": "length", "content_filter": "filter"}.get(choice.get("finish_reason") or "", "end")
     read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    thought = details.get("reasoning_tokens")
+    if thought is None and not text and (message.get("reasoning_content") or message.get("reasoning")):
+        thought = written  # all that was written
     price = usage.get("cost")
     if price is None and prices is not None and read is not None and written is not None:
         price = (read * prices[0] + written * prices[1]) / 1e6
@@ -176,8 +233,9 @@ def answer_fields(reply: Any, request: Request, prices: tuple[float, float] | No
         "logprobs": label_logprobs(request.labels, choice.get("logprobs")) if request.labels else None,
         "prompt_tokens": read,
         "completion_tokens": written,
-        "thinking_tokens": details.get("reasoning_tokens"),
+        "thinking_tokens": thought,
         "price": price,
+        "has_logprobs": bool((choice.get("logprobs") or {}).get("content")),
     }
 
 

@@ -10,7 +10,7 @@ from pippin.lm.protocols import Answers
 
 # what stands before the first slash, or the whole name
 PROVIDERS = {
-    "openai": "openai/NAME, openai/NAME@http://host:8000/v1#KEY_ENV: any OpenAI-compatible server",
+    "openai": "openai/NAME, openai/NAME@http://host:8000/v1?rpm=500#KEY_ENV: any OpenAI-compatible server",
     "hf": "hf/ORG/NAME: a model of the Hugging Face hub, run here",
     "replay": "replay/PATH: recorded calls",
     "scripted": "scripted/FILE.py:function, scripted/FILE.jsonl: answers from a script",
@@ -29,6 +29,19 @@ def resolve(
     **options: Any,
 ) -> Answers:
     """What answers under ``name``: a path where it starts with ``.``, ``/`` or ``~``, else ``PROVIDER/...``.
+
+    An OpenAI-compatible server is ``openai/NAME``, ``openai/NAME@URL`` or ``openai/NAME@URL#KEY_ENV``, where KEY_ENV
+    is the environment variable with the key. Settings stand before the ``#``, as in
+    ``openai/NAME@URL?timeout=60&rpm=500#KEY_ENV``; they change how the model is asked and never what is stored:
+
+    ===================  ===================================================================================
+    ``max_connections``  most requests under way at once (100)
+    ``timeout``          seconds for one try (300)
+    ``deadline``         seconds for one request with all its tries, and for a server that gives no answer (900)
+    ``rpm``, ``tpm``     requests and tokens per minute that are not to be exceeded
+    ``input, output``    US dollars per million tokens, for a model that :mod:`pippin.lm.prices` lacks or has wrong
+    ``batch``            1: through the server's batch interface, at half the price and within a day
+    ===================  ===================================================================================
 
     Args:
         aliases: names that stand for others.
@@ -53,8 +66,16 @@ def resolve(
     if provider not in PROVIDERS or (not rest) != (provider == "smollm2"):
         raise UnknownName("model", name, [*PROVIDERS, *(aliases or ())], mend="A path starts with ./, / or ~.")
     if provider == "openai":
-        from pippin.lm.api import Api
+        from pippin.lm.endpoint import options as settings
         from pippin.lm.endpoint import parse
+
+        rest, stated = settings(rest)
+        options = {**stated, **options}
+        if options.pop("batch", 0):
+            from pippin.lm.batch import Batch
+
+            return Batch(parse(rest, base_url), **options)
+        from pippin.lm.api import Api
 
         return Api(parse(rest, base_url), **options)
     if provider == "replay":

@@ -9,6 +9,7 @@ from typing import Protocol
 from pippin.core.types import Call
 
 _EVERY = 0.2  # seconds between two writes
+_MOST = 256  # calls that may wait for a write before it comes at once
 
 
 class Calls(Protocol):
@@ -22,8 +23,8 @@ class Calls(Protocol):
 class Writer:
     """Calls on their way into a store. A context manager: all that was added is stored when it ends.
 
-    A thread writes at least every 0.2 s, whatever the thread that adds is busy with. With no store, calls are kept in
-    memory. An error of the store is raised by the next :meth:`add`, or at the end.
+    A thread writes every 0.2 s, and at once when 256 calls wait, whatever the thread that adds is busy with. With no
+    store, calls are kept in memory. An error of the store is raised by the next :meth:`add`, or at the end.
     """
 
     def __init__(self, store: Calls | None) -> None:
@@ -48,11 +49,13 @@ class Writer:
             self._thread.join()
             self._raise()
 
-    def add(self, call: Call) -> None:
-        """Store ``call`` soon."""
+    def add(self, call: Call, call_id: str = "") -> None:
+        """Store ``call`` soon. Its id is costly to compute: whoever knows it says it."""
         self._raise()
         with self._lock:
-            self._pending[call.id] = call
+            self._pending[call_id or call.id] = call
+            if len(self._pending) >= _MOST:
+                self._wake.set()
 
     def calls(self, ids: Sequence[str]) -> dict[str, Call]:
         """The calls among ``ids`` that are stored or on their way."""
@@ -64,6 +67,7 @@ class Writer:
     def _write_on(self) -> None:
         while not self._ended:
             self._wake.wait(_EVERY)
+            self._wake.clear()
             self._write()
         self._write()
 

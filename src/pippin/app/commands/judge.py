@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pippin.app.commands.options import Json, Limit, Parser, Seed, Strategy, With, use_files
+from pippin.app.commands.options import DryRun, Json, Limit, MaxCost, Parser, Seed, Strategy, With, use_files
 from pippin.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def judge(
     ] = None,
     strategy: Strategy = "",
     parser: Parser = "",
+    max_cost: MaxCost = None,
+    dry_run: DryRun = False,
     seed: Seed = 0,
     limit: Limit = None,
     with_: With = None,
@@ -51,18 +53,25 @@ def judge(
     from pippin.core.store import Store
     from pippin.data import files as writers
     from pippin.data.columns import merge
+    from pippin.judge.judging import said_beforehand
     from pippin.judge.resolve import resolve
 
     console = Console(json)
     targets = [writable(out, "--out")] + ([writable(groups, "--groups")] if groups else [])
     use_files(with_)
     found = read_pairs(files)[:limit]
-    judging = resolve(judge, strategy=strategy, parser=parser, seed=seed, groups=found)
+    judging = resolve(judge, strategy=strategy, parser=parser, seed=seed, groups=found, budget=max_cost)
     alone = all(len(group.responses) < 2 for group in found)
     scoring = score if score is not None else alone and _gives_numbers(judging)
     pairs = [] if scoring else within(merge(found) if alone else found)
     if score is False and not pairs:
         raise InputError("no prompt has two different responses", where=files[0])
+    if dry_run:
+        with Store() as store:
+            told = said_beforehand(judging, pairs, store)
+        console.say(f"{judging.info.name}: {told}")
+        console.result({"dry_run": {judging.info.name: told}})
+        return
     with Store() as store, console.progress("judging", len(pairs) or None) as advance:
         if pairs:
             choices = judged(judging, pairs, store, lambda what, done, total: advance(done, total))

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pippin.app.commands.options import (
+    DryRun,
     Json,
     Limit,
     MaxCost,
@@ -59,6 +60,7 @@ def meta(
     strategy: Strategy = "",
     repeats: Annotated[int, typer.Option(min=1, help="Run each judge so often: the noise floor.")] = 1,
     max_cost: MaxCost = None,
+    dry_run: DryRun = False,
     seed: Seed = 0,
     limit: Limit = None,
     out: Out = None,
@@ -67,7 +69,7 @@ def meta(
 ) -> None:  # fmt: skip
     """Meta-evaluate judges: accuracy, consistency, biases, calibration and cost, beside trivial rules and people."""
     from pippin.app.console import Console, folder
-    from pippin.compare.meta.run import evaluate
+    from pippin.compare.meta.run import evaluate, forecast
     from pippin.compare.meta.table import points, table
     from pippin.core.store import Store
 
@@ -76,6 +78,13 @@ def meta(
     use_files(with_)
     if recordings is not None and (recordings / "recordings").is_dir():
         recordings = recordings / "recordings"  # the whole folder of a benchmark: its data lie beside them
+    if dry_run:
+        with Store() as store:
+            _forecast(console, forecast(
+                benchmark, judges or (), data=data, recordings=recordings, sets=sets or (), limit=limit, seed=seed,
+                store=store, strategy=strategy,
+            ))  # fmt: skip
+        return
     with Store() as store, console.watching("judging") as progress:
         found = evaluate(
             benchmark, judges or (), data=data, recordings=recordings, parser=parser,
@@ -107,6 +116,13 @@ def meta(
     if failed:
         console.note(f"{failed} verdicts failed; the same command asks them again")
         raise typer.Exit(3)
+
+
+def _forecast(console: Any, told: dict[str, str]) -> None:
+    """What would be asked, one line for each judge."""
+    for judge, words in told.items():
+        console.say(f"{judge}: {words}")
+    console.result({"dry_run": told})
 
 
 def _title(result: dict[str, Any]) -> str:

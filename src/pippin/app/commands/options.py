@@ -32,6 +32,7 @@ MaxCost = Annotated[
     float | None,
     typer.Option("--max-cost", min=0.0, metavar="USD", help="Ask no more once this is spent.", show_default=False),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be asked and cost, and ask nothing.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the report.", show_default=False)]
 
 

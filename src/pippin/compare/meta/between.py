@@ -153,10 +153,13 @@ def told_apart(held: ByJudge, sets: Iterable[str], policy: Policy, level: float 
     for name in sets:
         judges = [judge for judge, by_set in held.items() if name in by_set]
         rows_M = held[judges[0]][name].rows_M if judges else np.array([])
-        judges = [j for j in judges if np.array_equal(held[j][name].rows_M, rows_M)]
+        credits = {
+            j: _per_prompt(held[j][name], policy) for j in judges if np.array_equal(held[j][name].rows_M, rows_M)
+        }
+        judges = [judge for judge, credit_C in credits.items() if not np.isnan(credit_C).all()]
         if len(judges) < 2:
             continue
-        credit_J_C = np.stack([_per_prompt(held[judge][name], policy) for judge in judges])
+        credit_J_C = np.stack([credits[judge] for judge in judges])
         compared = {(i, j): _paired_t(credit_J_C[i], credit_J_C[j]) for i, j in combinations(range(len(judges)), 2)}
         pairs = [pair for pair, (_, _, p) in compared.items() if math.isfinite(p)]
         found = [compared[pair] for pair in pairs]
@@ -169,7 +172,7 @@ def told_apart(held: ByJudge, sets: Iterable[str], policy: Policy, level: float 
                 if k != best and not told.get((min(k, best), max(k, best)), False)]  # fmt: skip
         errors = [error for _, error, _ in found if math.isfinite(error) and error > 0]
         rows.append({
-            "set": name, "pairs": len(pairs), "told": sum(told.values()), "best": judges[best],
+            "set": name, "judges": judges, "pairs": len(pairs), "told": sum(told.values()), "best": judges[best],
             "not_told_from_best": like,
             "detectable": 2.8 * float(np.median(errors)) if errors else None,  # (z of 97.5 % + z of 80 %) errors
         })  # fmt: skip
@@ -212,10 +215,11 @@ def noise(recordings: Sequence[Recording], repeated: Sequence[Sequence[Verdicts]
 def _noise(what: str, runs: Mapping[tuple[str, int], Sequence[tuple[str, float]]]) -> dict[str, Any]:
     full = {key: said for key, said in runs.items() if len(said) > 1}
     unlike = [float(len({"none" if math.isnan(v) else v for _, v in said}) > 1) for said in full.values()]
+    same_text = [float(len({text for text, _ in said}) == 1) for said in full.values()]
     clusters = [pair for pair, _ in full]
     return {
         "judge": what, "repeats": max(map(len, full.values())), "calls": len(full),
-        "same_text": float(np.mean([len({text for text, _ in said}) == 1 for said in full.values()])),
+        "same_text": to_json(stats.mean(same_text, clusters, support=(0, 1), unit="share of calls")),
         "not_unanimous": to_json(stats.mean(unlike, clusters, support=(0, 1), unit="share of calls")),
     }  # fmt: skip
 

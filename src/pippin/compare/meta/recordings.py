@@ -120,7 +120,11 @@ def _read(file: Path, llm: str, strategy: str, parser: str, rule: str) -> list[R
         if rules[0] == SENTENCE:
             one.explained[index] = _stage(stages[0], read_as[0], "explain")
         role = "explain" if rules[-1] == SENTENCE else "judge"
-        one.original[index], one.swapped[index] = _stage(stages[-1], read_as[-1], role)
+        last = _stage(stages[-1], read_as[-1], role)
+        if len(stages) > 1:  # the texts that led to the last one stand before it
+            first = one.explained.get(index) or _stage(stages[0], read_as[0], "explain")
+            last = tuple(b._replace(texts=(*a.texts, *b.texts)) for a, b in zip(first, last, strict=True))
+        one.original[index], one.swapped[index] = last
     return list(sets.values())
 
 

@@ -27,7 +27,7 @@ from pippin.compare.meta.people import people
 from pippin.compare.meta.recordings import LABEL, Recording, read_recordings
 from pippin.compare.meta.verdicts import Verdicts, ask, in_data, recorded
 from pippin.core.errors import InputError, UnknownName
-from pippin.judge.judging import Judging
+from pippin.judge.judging import Judging, said_beforehand, spent_by
 from pippin.judge.parse import DEFAULT as PARSER
 from pippin.judge.resolve import resolve
 
@@ -117,7 +117,7 @@ def evaluate(
         for run in range(max(1, repeats)):
             working = _resolved(judge, run, left, given)
             runs.append([ask(working, part, store) for part in parts.values()])
-            left = None if left is None else left - sum(v.spent.get("price") or 0.0 for v in runs[-1])
+            left = None if left is None else max(0.0, left - spent_by(working))
         everything += runs[0]
         repeated += [list(several) for several in zip(*runs, strict=True) if len(several) > 1]
     if not everything:
@@ -154,6 +154,25 @@ def evaluate(
         "skipped": skipped,
     }
     return Found(result, parts, (*everything, *rules))
+
+
+def forecast(
+    benchmark: str,
+    judges: Sequence[str],
+    *,
+    data: str | Path | None = None,
+    recordings: str | Path | None = None,
+    sets: Sequence[str] = (),
+    limit: int | None = None,
+    seed: int = 0,
+    store: Store | None = None,
+    **given: Any,
+) -> dict[str, str]:
+    """What :func:`evaluate` would ask of each judge and what that would cost; nothing is asked."""
+    description, groups, _ = benchmark_data(benchmark, data, recordings, seed=seed, limit=limit)
+    parts = labelled_sets(groups, description, sets, limit)
+    pairs = [pair for part in parts.values() for pair in part.pairs]
+    return {judge: said_beforehand(resolve(judge, seed=seed, groups=groups, **given), pairs, store) for judge in judges}
 
 
 def _resolved(judge: str | Judging, run: int, budget: float | None, given: Mapping[str, Any]) -> Judging:
@@ -206,4 +225,4 @@ def _changes(
     return rows
 
 
-__all__ = ["BASELINES", "POLICIES", "Found", "Policy", "evaluate", "meta"]
+__all__ = ["BASELINES", "POLICIES", "Found", "Policy", "evaluate", "forecast", "meta"]

@@ -7,7 +7,7 @@ const value = (group, column) => {
 };
 const before = (a, b) => (typeof a === "string" ? a.localeCompare(b, "en") : a - b);
 const sort = (table, column, direction) => {
-  const groups = [...table.tBodies];
+  const groups = [...table.tBodies].filter((group) => !group.classList.contains("heading"));
   groups
     .map((group, place) => ({ group, place, key: value(group, column) }))
     .sort((a, b) => {

@@ -26,13 +26,11 @@ def groups(path: Path, notes: Notes) -> Iterator[Group]:
 READER = Reader(groups)
 BENCHMARK = Benchmark(
     SETS, (("Adversarial", SETS[1:]), ("all five sets", SETS)), (("all five sets, pooled", SETS),), human=0.94,
-    note="candidates were filtered with ChatGPT judges: those are below chance partly by selection",
     warnings=(
         "the adversarial candidates were filtered with ChatGPT judges: judges of that family are below chance partly"
         " by selection",
         "the shorter output is the better one in most adversarial pairs: a rule that prefers it gets 78 % there and"
         " 43 % on Natural, so the two are never to be pooled",
-        "Negation holds the output pairs of Normal with every label flipped",
     ),
     claims=(
         Claim("ChatGPT and LLaMA-2 are below chance on the adversarial sets", "accuracy less one half",

@@ -23,6 +23,7 @@ from pippin.judge.strategy import Asker, Asking, Strategy
 
 if TYPE_CHECKING:
     from pippin.core.store import Store
+    from pippin.lm.forecast import Forecast
     from pippin.lm.protocols import Answers
 
 DEFAULT = "vanilla"
@@ -66,6 +67,7 @@ class LLMJudge:
         limits: Limits = Limits(),
     ) -> None:
         self.model, self.strategy, self.common, self.limits = model, strategy, common, limits
+        self.spent = 0.0  # US dollars, by all that this judge was asked so far
         self.models = {"": model, **(others or {})}
         config = strategy.config() if config is None else config
         stated = _stated(config) | _stated(common)
@@ -89,6 +91,16 @@ class LLMJudge:
         failed = {"by": self.info.name, "outcome": Outcome.FAILED, "parser": self.asker.parser}
         return keep([said[r.id] or Score(p.id, r.id, None, **failed) for p, r in rows], store)
 
+    def forecast(self, pairs: Sequence[Pair], store: Store | None = None) -> Forecast:
+        """What :meth:`compare` would ask and cost; nothing is asked."""
+        from pippin.lm import forecast
+
+        rounds = {pair.id: self._as_set(self.strategy.ask(pair, ORDERS, self.asker)) for pair in pairs}
+        first = sum(len(next(self.strategy.ask(pair, ORDERS, self.asker), [])) for pair in pairs)
+        cost = self.strategy.calls(self.asker.config)
+        whole = cost.pair * len(pairs) + cost.prompt * 2 * len(pairs)  # as each order asks, before equal ones are one
+        return forecast.estimate(rounds, self.models, store, scale=max(1.0, whole / max(1, first)))
+
     def _run(self, tasks: Mapping[str, Asking[Any]], store: Store | None) -> dict[str, Any]:
         """Results by task; None where a task failed.
 
@@ -97,7 +109,15 @@ class LLMJudge:
         """
         from pippin.lm import engine
 
-        said = engine.run(tasks, self.models, store, budget=self.limits.budget, progress=self.limits.progress)
+        before, budget = self.spent, self.limits.budget
+
+        def tell(progress: Any) -> None:
+            self.spent = before + progress.spent
+            if self.limits.progress is not None:
+                self.limits.progress(progress)
+
+        left = None if budget is None else max(0.0, budget - before)
+        said = engine.run(tasks, self.models, store, budget=left, progress=tell)
         failures = [result for result in said.values() if isinstance(result, engine.Failure)]
         if failures and len(failures) == len(said):
             raise ModelError(f"{self.info.name} failed on everything: {failures[0].error}") from failures[0].cause
