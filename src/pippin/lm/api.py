@@ -36,12 +36,16 @@ _CONNECT = 30.0  # seconds for a connection
 _CHARACTERS = 4  # of a token, about
 
 
+_CONNECTIONS, _START, _START_KNOWN = 100, 32.0, 64.0
+
+
 class Api:
     """A model behind an OpenAI-compatible server.
 
     Args:
         endpoint: the model and its server.
-        max_connections: most requests under way at once.
+        max_connections: most requests under way at once, 100 if not given. Who gives it knows the server: it starts
+            with as many (at most 64), else with 32.
         timeout: seconds that one try may take.
         deadline: seconds that one request may take with all its tries and pauses; also how long a server may give no
             answer at all before what is left is given up.
@@ -63,7 +67,7 @@ class Api:
         self,
         endpoint: ep.Endpoint,
         *,
-        max_connections: int = 100,
+        max_connections: int | None = None,
         timeout: float = 300.0,
         deadline: float = 900.0,
         rpm: float = math.inf,
@@ -77,7 +81,9 @@ class Api:
         self.name = endpoint.name
         more = f"#{digest(self.extra)}" if self.extra else ""
         self.identity = f"openai/{endpoint.model}@{endpoint.base_url}{more}"
-        concurrency = Concurrency(min(32.0, max_connections), min(4, max_connections), max_connections)
+        most = max_connections or _CONNECTIONS
+        first = _START if max_connections is None else _START_KNOWN
+        concurrency = Concurrency(min(first, most), min(4, most), most)
         self.gate = Gate(concurrency, Pace(rpm / 60.0, tpm / 60.0))
         self.reached = False  # has the server ever answered
         self.retries = 0  # tries beyond the first, of all requests
