@@ -139,21 +139,24 @@ def token_kl(
     mask_N_T: torch.Tensor,
     temperature: float = 1.0,
     *,
+    ids_b_N_T: torch.Tensor | None = None,
     attention_b_N_T: torch.Tensor | None = None,
     without: Sequence[int] = (),
 ) -> torch.Tensor:
     """``kl_N_T``: KL(a || b) of the distribution of each response token, in nats, with gradients of a.
 
     Args:
-        attention_b_N_T: what b may see, where that is less (control tokens are hidden from a reference).
+        ids_b_N_T: what b reads, where that is something else before the response (no control tokens for a reference).
+        attention_b_N_T: what b may see, where that is less.
         without: tokens that neither may draw: both distributions are renormalised over the others.
     """
     ids, attention, mask = _ready(model_a, ids_N_T, attention_N_T, mask_N_T)
     seen_by_b = attention if attention_b_N_T is None else attention_b_N_T.to(attention.device)
+    read_by_b = ids if ids_b_N_T is None else ids_b_N_T.to(ids.device)
     n_P, t_P = mask.nonzero(as_tuple=True)
     a = _rows(model_a, ids, attention, n_P, t_P - 1, temperature)
     with torch.no_grad() if not next(model_b.parameters()).requires_grad else nullcontext():
-        b = _rows(model_b, ids, seen_by_b, n_P, t_P - 1, temperature)
+        b = _rows(model_b, read_by_b, seen_by_b, n_P, t_P - 1, temperature)
 
     def of_chunk(start: int, stop: int) -> torch.Tensor:
         logits_a, logits_b = a.logits(start, stop), b.logits(start, stop)
@@ -223,24 +226,25 @@ def _rows(
     t_P: torch.Tensor,
     temperature: float,
     head: bool = True,
+    place_N_T: torch.Tensor | None = None,
 ) -> _Rows:
-    """One pass of the model; logits wanted at positions (n, t)."""
+    """One pass of the model; logits wanted at positions (n, t). ``place_N_T``: position ids other than by the mask."""
     module = _output_head(model)
     at_P = n_P * ids_N_T.shape[1] + t_P
     if module is None:
-        return _rows_of_all_logits(model, ids_N_T, attention_N_T, n_P, t_P, temperature, head)
+        return _rows_of_all_logits(model, ids_N_T, attention_N_T, n_P, t_P, temperature, head, place_N_T=place_N_T)
     weight = getattr(module, "weight", None)
     chunk = len(at_P) if weight is None else max(1, MAX_LOGITS // weight.shape[0])
     large = head and len(at_P) > chunk
     with _gathering(module, at_P, seen=0 if not head else (1 if large else len(at_P))) as door:
-        logits = _call(model, ids_N_T, attention_N_T)
+        logits = _call(model, ids_N_T, attention_N_T, place_N_T)
     if "hidden_P_D" not in door:  # the head was not called as a module: these are all the logits
-        return _rows_of_all_logits(model, ids_N_T, attention_N_T, n_P, t_P, temperature, head, logits)
+        return _rows_of_all_logits(model, ids_N_T, attention_N_T, n_P, t_P, temperature, head, logits, place_N_T)
     hidden = door["hidden_P_D"]
     if large and not torch.equal(module(hidden[:1]), logits):
         # The model does more to its logits than its head does (a soft cap, a scale): take the model's own.
         with _gathering(module, at_P, seen=len(at_P)) as door:
-            logits = _call(model, ids_N_T, attention_N_T)
+            logits = _call(model, ids_N_T, attention_N_T, place_N_T)
         hidden, large = door["hidden_P_D"], False
     if large:
         return _Rows(hidden, lambda i, j: module(hidden[i:j]).float() / temperature, chunk)
@@ -256,21 +260,23 @@ def _rows_of_all_logits(
     temperature: float,
     head: bool,
     logits: torch.Tensor | None = None,
+    place_N_T: torch.Tensor | None = None,
 ) -> _Rows:
     """The plain way: logits (and hidden states) of every position, then the rows wanted."""
     out = model(
-        input_ids=ids_N_T, attention_mask=attention_N_T, position_ids=positions(attention_N_T), use_cache=False,
-        output_hidden_states=True,
+        input_ids=ids_N_T, attention_mask=attention_N_T, use_cache=False, output_hidden_states=True,
+        position_ids=positions(attention_N_T) if place_N_T is None else place_N_T,
     )  # fmt: skip
     hidden = out.hidden_states[-1][n_P, t_P]
     wanted = (out.logits if logits is None else logits)[n_P, t_P] if head else hidden
     return _Rows(hidden, lambda i, j: wanted[i:j].float() / temperature, max(1, MAX_LOGITS // wanted.shape[-1]))
 
 
-def _call(model: torch.nn.Module, ids_N_T: torch.Tensor, attention_N_T: torch.Tensor) -> torch.Tensor:
-    return model(
-        input_ids=ids_N_T, attention_mask=attention_N_T, position_ids=positions(attention_N_T), use_cache=False
-    ).logits
+def _call(
+    model: torch.nn.Module, ids_N_T: torch.Tensor, attention_N_T: torch.Tensor, place_N_T: torch.Tensor | None
+) -> torch.Tensor:
+    place = positions(attention_N_T) if place_N_T is None else place_N_T
+    return model(input_ids=ids_N_T, attention_mask=attention_N_T, position_ids=place, use_cache=False).logits
 
 
 def _output_head(model: torch.nn.Module) -> torch.nn.Module | None:

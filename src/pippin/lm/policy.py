@@ -22,11 +22,14 @@ from pippin.lm.forward import next_logps, pad, response_logps
 from pippin.lm.protocols import Logps
 from pippin.lm.quiet import quiet
 from pippin.lm.sampling import Draw, sample
+from pippin.lm.shared import continuation_logps, shares_prompts
 from pippin.lm.threads import one_thread_if_small
+from pippin.lm.vocabulary import add_tokens
 
 # Gives one list of scores per prompt for one list of candidate answers per prompt.
 Rerank = Callable[[Sequence[Prompt], list[list[str]]], list[list[float]]]
 
+_LABEL_TOKENS = 8192  # of one batch of requests for labels
 _CACHE_BYTES = 2**30  # keys and values of one sampled batch
 _SCORED_TOKENS = 16384  # tokens of one scored batch
 
@@ -89,6 +92,10 @@ class Policy:
     def clone(self) -> Policy:
         """A policy with weights of its own, equal now."""
         return Policy(copy.deepcopy(self.model), self.chat, self.decoding, self.name)
+
+    def add_tokens(self, texts: Sequence[str], seed: int = 0) -> dict[str, int]:
+        """Ids of control tokens, made new where they are; see :func:`pippin.lm.vocabulary.add_tokens`."""
+        return add_tokens(self, texts, seed)
 
     # ------------------------------------------------------------------ responses
 
@@ -196,8 +203,8 @@ class Policy:
     def label_logps(self, messages: Sequence[Messages], labels: Sequence[tuple[str, ...]]) -> list[dict[str, float]]:
         """For each conversation, the log-probability of each label as its continuation (without end token).
 
-        By forward passes, not by generation. A label of several tokens has the product of their probabilities. Labels
-        of one token share one pass.
+        By forward passes, not by generation. A label of several tokens has the product of their probabilities. The
+        labels of a conversation share one pass over it where the model allows that.
         """
         prefix = self.decoding.prefix
         rows = [
@@ -212,9 +219,29 @@ class Policy:
         after = self._next(contexts)
         for i, label, ids, _ in single:
             found[i][label] = after[tuple(ids[:-1])][ids[-1]].item()
-        for (i, label, _, _), total in zip(longer, self._totals([(ids, m) for _, _, ids, m in longer]), strict=True):
+        for (i, label, _, _), total in zip(longer, self._totals_together(longer), strict=True):
             found[i][label] = total
         return [{label: found[i][label] for label in wanted} for i, wanted in enumerate(labels)]
+
+    @torch.inference_mode()
+    def _totals_together(self, entries: list[tuple[int, str, list[int], list[int]]]) -> list[float]:
+        """As :meth:`_totals` of (conversation, label, ids, mask); what stands before the labels is read once."""
+        if not entries or not shares_prompts(self.model):
+            return self._totals([(ids, mask) for _, _, ids, mask in entries])
+        rows: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+        for k, (i, _, ids, mask) in enumerate(entries):
+            rows.setdefault((i, tuple(ids[: mask.index(1)])), []).append(k)
+        prompts, members = [list(prompt) for _, prompt in rows], list(rows.values())
+        totals = [0.0] * len(entries)
+        self.model.eval()
+        for part in _by_length([len(prompt) for prompt in prompts]):
+            labels = [[entries[k][2][len(prompts[n]) :] for k in members[n]] for n in part]
+            with one_thread_if_small(self.model):
+                told = continuation_logps(self.model, [prompts[n] for n in part], labels)
+            for n, several in zip(part, told, strict=True):
+                for k, logps in zip(members[n], several, strict=True):
+                    totals[k] = logps.double().sum().item()
+        return totals
 
     @torch.inference_mode()
     def _next(self, contexts: list[tuple[int, ...]]) -> dict[tuple[int, ...], torch.Tensor]:
@@ -246,6 +273,8 @@ class Policy:
         for kind, group in groups.items():
             group.sort(key=lambda row: -len(row[0]))
             size = _rows_in_memory(self.model, len(group[0][0]) + (kind.max_tokens if kind else 0))
+            if kind is None:  # labels take one pass each: what is known is told, and stored, every few seconds
+                size = max(1, min(size, _LABEL_TOKENS // len(group[0][0])))
             for start in range(0, len(group), size):
                 yield from self._calls(group[start : start + size])
 
