@@ -49,6 +49,62 @@ def test_conservative_dpo_stops_at_the_smoothed_label():
     np.testing.assert_allclose(torch.sigmoid(beta * h), 1 - eps, atol=1e-6)
 
 
+def test_ipo_reaches_the_reference_tilted_by_the_mean_preference_over_it():
+    tau = 0.4
+    ref = REF.exp()
+    weight = ref[PAIRS[:, 0]] * ref[PAIRS[:, 1]]
+
+    def loss(x):
+        gain = torch.log_softmax(x, 0) - REF
+        return (weight * terms.ipo(terms.margins(gain, PAIRS), P, tau)).sum()
+
+    preferred = (torch.sigmoid(REWARD[:, None] - REWARD[None, :]) * ref).sum(1)  # p(y > y'), y' from the reference
+    found = torch.softmax(minimise(loss), 0)
+    np.testing.assert_allclose(found, torch.softmax(REF + preferred / tau, 0), atol=1e-6)
+
+
+def test_robust_dpo_sees_through_flipped_labels_and_plain_dpo_does_not():
+    beta, flips = 0.7, 0.2
+    noisy = P * (1 - flips) + (1 - P) * flips
+
+    def reached(of):
+        return torch.softmax(minimise(lambda x: of(terms.margins(torch.log_softmax(x, 0) - REF, PAIRS)).mean()), 0)
+
+    np.testing.assert_allclose(reached(lambda h: terms.robust_dpo(h, noisy, beta, flips)), tilted(beta), atol=1e-6)
+    assert (reached(lambda h: terms.dpo(h, noisy, beta)) - tilted(beta)).abs().max() > 0.05
+
+
+def test_kto_pushes_each_response_by_how_often_it_is_desired():
+    beta, desired = 0.3, torch.tensor([0.9, 0.5, 0.2, 0.7, 0.0], dtype=torch.float64)
+    gain = torch.zeros(M, dtype=torch.float64, requires_grad=True)
+    one = torch.ones(M, dtype=torch.float64)
+    both = desired * terms.kto(gain, one, 0.0, beta) + (1 - desired) * terms.kto(gain, 0 * one, 0.0, beta)
+    (slope,) = torch.autograd.grad((REF.exp() * both).sum(), gain)
+    np.testing.assert_allclose(slope, REF.exp() * (1 - 2 * desired) * beta / 4, atol=1e-12)
+    np.testing.assert_allclose(both.detach(), 0.5)
+
+
+def test_simpo_without_a_margin_is_dpo_without_a_reference():
+    found = minimise(lambda x: terms.simpo(terms.margins(torch.log_softmax(x, 0), PAIRS), P, 2.0, 0.0).mean())
+    np.testing.assert_allclose(torch.softmax(found, 0), torch.softmax(REWARD / 2.0, 0), atol=1e-6)
+
+
+def test_best_of_k_recovers_scores_from_the_choices_that_they_make():
+    share = torch.softmax(REWARD, 0)
+
+    def loss(r):
+        return sum(s * terms.best_of_k(r, torch.eye(M)[k]) for k, s in enumerate(share))
+
+    found = minimise(loss)
+    np.testing.assert_allclose(found - found.mean(), REWARD - REWARD.mean(), atol=1e-6)
+
+
+def test_advantage_weighted_likelihood_reaches_the_tilted_reference():
+    beta = 0.8
+    found = minimise(lambda x: -(REF.exp() * terms.advantage_weight(REWARD, beta) * torch.log_softmax(x, 0)).sum())
+    np.testing.assert_allclose(torch.softmax(found, 0), tilted(beta), atol=1e-6)
+
+
 def test_soft_bradley_terry_recovers_the_reward_up_to_a_shift():
     found = minimise(lambda r: terms.bradley_terry(terms.margins(r, PAIRS), P).mean())
     np.testing.assert_allclose(found - found.mean(), REWARD - REWARD.mean(), atol=1e-6)

@@ -41,6 +41,53 @@ def test_dpo_and_conservative_dpo(golden):
     close(terms.dpo(h, torch.full((3,), 0.9, dtype=torch.float64), beta), golden["pair_losses"]["cdpo_eps01"])
 
 
+def pair_sums(golden):
+    """Gains, log-probabilities and lengths of the three pairs, chosen first."""
+    x = {k: t(v) for k, v in golden["pair_inputs"].items() if k != "beta"}
+    sums_N = torch.cat([x["logp_w"], x["logp_l"]])
+    gain_N = sums_N - torch.cat([x["ref_w"], x["ref_l"]])
+    return gain_N, sums_N, torch.cat([x["len_w"], x["len_l"]]), torch.tensor([[0, 3], [1, 4], [2, 5]])
+
+
+def test_other_functions_of_the_dpo_margin(golden):
+    gain_N, _, length_N, pairs = pair_sums(golden)
+    beta, said = golden["pair_inputs"]["beta"], golden["pair_losses"]
+    h, one = terms.margins(gain_N, pairs), torch.ones(3, dtype=torch.float64)
+    close(terms.robust_dpo(h, one, beta, 0.1), said["robust_eps01"])
+    close(terms.hinge(beta * h, one), said["hinge_norm"])
+    close(terms.ipo(h, one, beta), said["ipo_sum"])
+    close(terms.ipo(terms.margins(gain_N / length_N, pairs), one, beta), said["ipo_avg"])
+
+
+def test_pairs_without_a_reference(golden):
+    _, sums_N, length_N, pairs = pair_sums(golden)
+    said, one = golden["pair_losses"], torch.ones(3, dtype=torch.float64)
+    margin, mean_N = terms.margins(sums_N, pairs), sums_N / length_N
+    close(terms.hinge(margin, one, 1.0), said["slic_delta1"])
+    close(terms.bradley_terry(0.1 * margin, one), said["cpo_sigmoid"])
+    close(terms.simpo(terms.margins(mean_N, pairs), one, 2.0, 1.0), said["simpo_b2_g1"])
+    ratio = terms.margins(terms.log_odds(mean_N), pairs)
+    close(ratio, said["orpo_lo"])
+    close(0.1 * terms.bradley_terry(ratio, one), said["orpo_term_lam01"])
+
+
+def test_kto(golden):
+    g = golden["kto"]
+    close(terms.kto(t(g["logratio"]), t(g["label"]), g["z"], g["beta"]), g["loss"])
+
+
+def test_lists(golden):
+    g = golden["list"]
+    score, reward = t(g["score"]), t(g["reward"])
+    pairs = torch.tensor([[i, j] for i in range(4) for j in range(4) if reward[i] > reward[j]])
+    close(terms.rrhf(score, pairs).sum(), g["rrhf_rank"])
+    order = reward.argsort(descending=True)
+    parts = terms.pro(score[order], terms.temperatures(reward[order]))
+    close(parts, g["pro_parts"])
+    close(parts.sum(), g["pro"])
+    close(terms.pro(score[order], torch.ones(4, 4, dtype=torch.float64)).sum(), g["plackett_luce"])
+
+
 def test_kwise_reward_model_is_the_mean_of_all_bradley_terry_pairs(golden):
     rewards = t(golden["list"]["reward"])
     order = torch.argsort(rewards, descending=True).tolist()

@@ -148,6 +148,7 @@ def test_a_run_saves_what_transformers_and_pippin_load(name, make_bench, tmp_pat
         data=c.data,
         prompts=c.prompts,
         reward="rule/shorter" if bench.method.reads == "prompts" else None,
+        feedback="gold" if "feedback" in bench.method.wants(c.config) else None,
         development=c.development,
         judge="rule/shorter" if bench.method.choose else None,
     )
@@ -171,6 +172,13 @@ def test_a_run_saves_what_transformers_and_pippin_load(name, make_bench, tmp_pat
             [{"role": "user", "content": "list"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
         assert model.generate(**ids, max_new_tokens=2).shape[1] > ids["input_ids"].shape[1]
+    elif policy.decoding.prefix:
+        messages = (c.prompts[0] if c.prompts else c.data[0].prompt).messages
+        plain, steered = (policy.chat.prompt_ids(messages, p) for p in ("", policy.decoding.prefix))
+        assert steered[: len(plain)] == plain and len(steered) > len(plain) and not policy.decoding.reranker
+        control = bench.method.tokens(c.config)
+        assert policy.decoding.banned == control
+        assert set(steered[len(plain) :]) <= set(policy.banned_ids) or not control
     else:
         assert policy.decoding.n == 2 and policy.decoding.reranker == "rule/shorter"
 

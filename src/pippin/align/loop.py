@@ -44,7 +44,6 @@ class Progress:
     round: int = 0
     step: int = 0  # optimiser steps so far, over all rounds
     step_in_round: int = 0
-    steps_per_round: int = 0
     best_score: float | None = None
     best_round: int | None = None
     state: State = field(default_factory=dict)
@@ -103,16 +102,19 @@ def _rounds(
     rounds = method.rounds(config)
     while progress.round < rounds:
         context.round = progress.round
-        if method.restart(config) and progress.step_in_round == 0 and progress.round:
+        counted = copy.copy(context.ledger) if progress.step_in_round else None
+        pool = _prepare(method, context, networks, notes)  # what is sampled is sampled from the policy so far
+        if method.restart(config) and progress.step_in_round == 0 and progress.round and pool.examples:
             keep.restore(first)
             optimiser.state.clear()
-        counted = copy.copy(context.ledger) if progress.step_in_round else None
-        pool = _prepare(method, context, networks, notes)
         if counted is not None:  # a round that goes on was already paid for
             context.ledger = counted
         notes = None
-        _one_round(method, context, networks, optimiser, pool, progress, keep, log)
-        if method.update is not None:
+        if pool.examples:
+            _one_round(method, context, networks, optimiser, pool, progress, keep, log)
+        else:
+            context.state["empty_rounds"] = context.state.get("empty_rounds", 0) + 1
+        if method.update is not None and pool.examples:
             context.state = progress.state = method.update(progress.state, pool.figures, config)
         progress.round, progress.step_in_round = progress.round + 1, 0
         due = training.eval_steps and (progress.round % training.eval_steps == 0 or progress.round == rounds)
@@ -187,8 +189,11 @@ def _prepare(method: Method, context: Context, networks: Networks, notes: checkp
         groups = transform(context, groups)
     assert method.layout is not None
     batch = method.layout(groups, context.config, context)
-    if not batch.examples:
+    if not batch.examples and context.round == 0:  # a later round may find nothing in what the policy has become
         raise InputError("nothing to train on: the data left no example", mend="Check the data and max_length")
+    if not batch.examples:
+        context.state.pop("figures", None)
+        return Pool(batch, ())
     names = method.annotate(context.config)
     pool = Pool(batch, names if method.shape is None else ())
     if notes is not None:
@@ -219,19 +224,21 @@ def _one_round(
     config, training = context.config, context.training
     size = training.per_device_train_batch_size * training.gradient_accumulation_steps
     per_epoch = math.ceil(len(pool.groups) / size)
-    progress.steps_per_round = progress.steps_per_round or per_epoch * training.num_train_epochs
-    total = progress.steps_per_round * (method.rounds(config) if method.shape is not None else 1)
-    if training.max_steps >= 0:
-        total = min(total, training.max_steps)
+    steps = per_epoch * training.num_train_epochs * method.passes(config)
+    before = progress.round * steps if method.shape is not None else 0  # a round may be longer than those before it
+    total = steps * (method.rounds(config) if method.shape is not None else 1)
+    ends_early = 0 <= training.max_steps < total
+    if ends_early:
+        total = training.max_steps
     window: dict[str, list[torch.Tensor]] = defaultdict(list)
     terms = [t for t in method.terms if t.active(config)]
-    for position in range(progress.step_in_round, per_epoch * training.num_train_epochs):
+    for position in range(progress.step_in_round, steps):
         if 0 <= training.max_steps <= progress.step:
             return
         epoch, index = divmod(position, per_epoch)
         order = pool.order(int(digest([context.seed, "order", progress.round, epoch]), 16))
         groups = order[index * size : (index + 1) * size]
-        moment = progress.step if method.shape is not None else position
+        moment = progress.step if ends_early and method.shape is not None else before + position
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * _schedule(moment, total, training)
         optimiser.zero_grad(set_to_none=True)
@@ -247,14 +254,15 @@ def _one_round(
         context.ledger.add(steps=1)
         window["loss"].append(torch.tensor([loss]))
         window["grad_norm"].append(torch.tensor([norm]))
-        last = position + 1 == per_epoch * training.num_train_epochs or progress.step == training.max_steps
+        last = position + 1 == steps or progress.step == training.max_steps
         due = progress.step == 1 or progress.step % max(1, training.logging_steps) == 0
         if log is not None and (due or (last and progress.round + 1 == method.rounds(config))):
-            line = {name: torch.cat(values).mean().item() for name, values in window.items()}
+            joined = {name: torch.cat(values) for name, values in window.items()}
+            line = {name: values.mean().item() for name, values in joined.items() if len(values)}
             lr = optimiser.param_groups[0]["lr"]
             log({"step": progress.step, "round": progress.round, **line, **pool.figures, "learning_rate": lr})
             window.clear()
-        if method.shape is None and method.rounds(config) == 1:
+        if method.reads != "prompts" and method.shape is None and method.rounds(config) == 1:
             keep.save(progress, context, pool.examples if pool.lazy else None, every=training.save_steps)
 
 
@@ -276,14 +284,16 @@ def accumulate(
         The loss, the terms' metrics (unreduced, a tensor per micro-batch), and the tokens that were forwarded, once for
         each trained network.
     """
+    size = training.per_device_train_batch_size
+    parts = [groups[start : start + size] for start in range(0, len(groups), size)]
+    for part in parts:
+        pool.annotate(pool.take(part)[1], networks, pool.lazy, training.bf16)
     whole, _ = pool.take(groups)
     coupled = couple(networks, whole, config) if couple else None
     over = {t.name: denominator(whole, t.how(config), t.rows, t.constant(config)) for t in terms}
     needs = frozenset().union(*(t.needs for t in terms))
     total, tokens, metrics = 0.0, 0, defaultdict(list)
-    for start in range(0, len(groups), training.per_device_train_batch_size):
-        part = groups[start : start + training.per_device_train_batch_size]
-        pool.annotate(pool.take(part)[1], networks, pool.lazy, training.bf16)
+    for part in parts:
         tensors = collate(pool.take(part)[0], networks.policy.chat.pad_id, coupled)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.bf16):
             outputs = networks.say(tensors, needs)

@@ -4,6 +4,7 @@
 slot       what it holds
 ========== ==========================================================================================================
 parts      the networks it needs beside the policy: ``reference`` (frozen), ``critic`` (trained), ``head`` (on it)
+asks       what must be given: ``prompts``, ``reward``, ``feedback`` in words, ``data``
 pipeline   group transforms, in order: read, sample, score, select ... (no gradient)
 layout     groups into examples and index tensors
 annotate   what is written on each example before training: ``logp_ref``, ``logp_old``, ``values_old``
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pippin.align.sources import Context, LoopGroup
 
 Reduction = Literal["token", "seq_sum", "seq_mean", "seq", "const", "pair_mean", "group_mean", "group_sum", "group"]
+_ABSENT: Any = None  # a term reads only what it has said it needs
 State = dict[str, Any]  # plain JSON values: saved with every checkpoint
 
 
@@ -45,11 +47,11 @@ class Outputs:
     both over the whole vocabulary less the method's new tokens, in nats.
     """
 
-    logp_N_T: torch.Tensor | None = None
-    values_N_T: torch.Tensor | None = None
-    scores_N: torch.Tensor | None = None
-    entropy_N_T: torch.Tensor | None = None
-    kl_N_T: torch.Tensor | None = None
+    logp_N_T: torch.Tensor = _ABSENT
+    values_N_T: torch.Tensor = _ABSENT
+    scores_N: torch.Tensor = _ABSENT
+    entropy_N_T: torch.Tensor = _ABSENT
+    kl_N_T: torch.Tensor = _ABSENT
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,21 @@ class Method:
     couple: Callable[[Networks, Batch, Any], Mapping[str, float]] | None = None
     tokens: Callable[[Any], tuple[str, ...]] = lambda config: ()
     update: Callable[[State, Mapping[str, float], Any], State] | None = None
+    asks: Callable[[Any], frozenset[str]] | None = None  # None: what it reads, and a reward where that is prompts
     rounds: Callable[[Any], int] = lambda config: 1
+    passes: Callable[[Any], int] = lambda config: 1  # over the examples of a round, times num_train_epochs
     restart: Callable[[Any], bool] = lambda config: False  # each round starts again from the first weights
     decoding: Callable[[Any, State], Mapping[str, Any]] = lambda config, state: {}  # what the recipe gains
     choose: Callable[[Context, Any], State] | None = None  # nothing to train: settings read off development prompts
     artefact: Literal["policy", "reward"] = "policy"
     score: Literal["sum", "mean", "none"] = "none"  # which log-probability of a sequence the loss is about
     defaults: Mapping[str, Any] = field(default_factory=dict)  # the method's own defaults for Training
+
+    def wants(self, config: Any) -> frozenset[str]:
+        """What must be given under these settings: of prompts, reward, feedback, data."""
+        if self.asks is not None:
+            return self.asks(config)
+        return frozenset({"prompts", "reward"} if self.reads == "prompts" else {"data"})
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -33,19 +33,23 @@ class Networks:
         """The trained networks by name. A head holds the policy's own backbone, so it stands for the policy."""
         if self.head is not None:
             return {"head": self.head}
-        return {"policy": self.policy.model} | ({"critic": self.critic} if self.critic is not None else {})
+        critic: dict[str, torch.nn.Module] = {} if self.critic is None else {"critic": self.critic}
+        return {"policy": self.policy.model} | critic
 
     def say(self, tensors: Tensors, needs: frozenset[str]) -> Outputs:
         """Run the trained networks that the terms need on one micro-batch, with gradient."""
         ids, attention, mask = tensors.ids_N_T, tensors.attention_N_T, tensors.mask_N_T
-        logp = values = scores = entropy = kl = None
+        logp: Any = None
+        values = scores = entropy = kl = logp
         if "logps" in needs or "entropy" in needs:
             said = response_stats(self.policy.model, ids, attention, mask, entropy="entropy" in needs)
-            logp, entropy = said.logp_N_T, said.entropy_N_T
+            logp = said.logp_N_T
+            entropy = said.entropy_N_T if said.entropy_N_T is not None else entropy
         if "kl" in needs and self.reference is not None:
+            read, seen = self.without_control(ids, attention)
             kl = token_kl(
                 self.policy.model, self.reference.model, ids, attention, mask,
-                attention_b_N_T=self.without_control(ids, attention), without=self.control,
+                ids_b_N_T=read, attention_b_N_T=seen, without=self.control,
             )  # fmt: skip
         if "values" in needs and self.critic is not None:
             values = self.critic.values(ids, attention, mask)
@@ -53,18 +57,24 @@ class Networks:
             scores = self.head.score(ids, attention, mask, self.head_kind)
         return Outputs(logp, values, scores, entropy, kl)
 
-    def without_control(self, ids: torch.Tensor, attention: torch.Tensor) -> torch.Tensor:
-        """The attention of a reference, which knows no control token."""
+    def without_control(self, ids: torch.Tensor, attention: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids and attention of a reference, which knows no control token.
+
+        Control tokens stand before the response; they go to the front of their row and are not attended to, so that
+        the first response token is predicted from the prompt's last one and every response token keeps its column.
+        """
         if not self.control:
-            return attention
-        return attention * ~torch.isin(ids, torch.tensor(self.control, device=ids.device))
+            return ids, attention
+        hidden = torch.isin(ids, torch.tensor(self.control, device=ids.device))
+        order = (~hidden).long().argsort(dim=-1, stable=True)
+        return ids.gather(1, order), (attention * ~hidden).gather(1, order)
 
     @torch.inference_mode()
     def note(self, tensors: Tensors, name: str) -> torch.Tensor:
         """One annotation of a micro-batch, ``[N, T]``: ``logp_ref``, ``logp_old`` or ``values_old``."""
         ids, attention, mask = tensors.ids_N_T, tensors.attention_N_T, tensors.mask_N_T
         if name == "logp_ref" and self.reference is not None:
-            return response_logps(self.reference.model, ids, self.without_control(ids, attention), mask)
+            return response_logps(self.reference.model, *self.without_control(ids, attention), mask)
         if name == "logp_old":
             return response_logps(self.policy.model, ids, attention, mask)
         if name == "values_old" and self.critic is not None:
@@ -72,13 +82,21 @@ class Networks:
         raise ValueError(f"no network gives {name!r}")
 
 
-def build(policy: Policy, parts: frozenset[str], *, reward: RewardModel | None, kind: Kind, seed: int) -> Networks:
+def build(
+    policy: Policy,
+    parts: frozenset[str],
+    *,
+    reward: RewardModel | None,
+    kind: Kind,
+    seed: int,
+    control: tuple[int, ...] = (),
+) -> Networks:
     """The networks that ``parts`` names, around the policy. The reference is a frozen copy of the policy as it is now.
 
     A critic starts from the reward model's backbone where there is one with a head, else from the policy (Ouyang et al.
     2022 start it from the reward model); its head starts at zero.
     """
-    networks = Networks(policy, head_kind=kind)
+    networks = Networks(policy, head_kind=kind, control=control)
     policy.model.eval()
     if "reference" in parts:
         networks.reference = policy.clone()

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from pippin.align import loop, networks, sources
+from pippin.align.asking import comparer, feedback_of, scorer, segments
 from pippin.align.method import Method, State, Training
 from pippin.core import catalog, config
 from pippin.core.errors import InputError, UnknownName
 from pippin.core.run import Ledger, data_digest, environment, peak_memory, write_json
-from pippin.core.types import Group, Prompt, Response, assistant, canonical, to_row
+from pippin.core.types import Group, Prompt, canonical, to_row
 from pippin.feedback.collapse import Rule, collapse
 from pippin.judge.resolve import resolve
 from pippin.lm.chat import Chat
@@ -31,6 +32,8 @@ from pippin.lm.policy import Policy
 from pippin.lm.reward import Gauge, RewardModel, load_reward
 
 FILE = "pippin_run.json"
+FEEDBACK = "Give --feedback gold, a model, or python/FILE.py:function"
+DEVELOP_TOKENS = 64  # of a development response, where the method does not sample and so states no length
 Json = dict[str, Any]
 
 
@@ -96,6 +99,7 @@ def align(
     reward: str | None = None,
     development: Sequence[Prompt] = (),
     judge: str | None = None,
+    feedback: str | None = None,
     template: str | None = None,
     rule: Rule | None = None,
     report: Callable[[Mapping[str, float]], None] | None = None,
@@ -109,6 +113,8 @@ def align(
         data: demonstrations, or groups with judgements, as the method reads.
         prompts: what a method that samples draws from.
         reward: a judge that scores, for methods that need one.
+        feedback: what says in words what is wrong with a response, for methods that learn from it: ``gold``, a model,
+            or ``python/FILE.py:function``.
         development: prompts for choosing settings or checkpoints, scored by ``judge``.
         template: a file with a chat template to use in place of the model's own.
         rule: how judgements become preferences; the default drops ties.
@@ -121,6 +127,7 @@ def align(
     method: Method = catalog.load("methods", name)
     chosen = Settings.of(name, method, settings)
     policy = with_template(load_policy(model), template)
+    judging = resolve(reward, seed=chosen.training.seed) if reward else None
     context = sources.Context(
         policy=policy,
         config=chosen.own,
@@ -129,8 +136,11 @@ def align(
         data=data,
         prompts=prompts,
         development=development,
-        scorer=scorer(reward, chosen.training.seed) if reward else None,
+        scorer=scorer(judging) if judging else None,
         evaluate=scorer(judge, chosen.training.seed) if judge else None,
+        compare=comparer(judging) if judging else None,
+        segments=segments(judging) if judging else None,
+        feedback=feedback_of(feedback, chosen.training.seed) if feedback else None,
     )
     _require(method, name, context)
     rule = Rule() if rule is None else rule
@@ -145,10 +155,11 @@ def align(
         "data": data_digest([to_row(g) for g in data]) if data else None,
         "prompts.train": data_digest([p.id for p in prompts]) if prompts else None,
         "prompts.dev": data_digest([p.id for p in development]) if development else None,
-        "masking": "response only",
+        "masking": _masking(chosen.own),
         "collapse": canonical(dataclasses.asdict(rule)) if method.reads == "preferences" else None,
         "reward": reward,
         "judge.dev": judge,
+        **({"feedback": feedback} if feedback else {}),
         **chosen.flat(name),
         **{f"library.{k}": v for k, v in environment().items()},
     }
@@ -168,16 +179,24 @@ def align(
         _reward(nets, chosen.own, context, data, model).save(out)
     else:
         if recipe:
-            policy.decoding = dataclasses.replace(policy.decoding, reranker=reward or "", **recipe)
+            chosen_by = {"reranker": reward or ""} if "n" in recipe else {}
+            policy.decoding = dataclasses.replace(policy.decoding, **chosen_by, **recipe)
         policy.save(out)
     for checkpoint in out.glob("checkpoint-*"):  # only for resuming; the run is whole now
         shutil.rmtree(checkpoint)
-    state = {k: v for k, v in context.state.items() if k != "bag"}
+    state = {k: v for k, v in context.state.items() if k not in ("bag", "pool")}  # samples, for resuming only
     write_json(
         out / FILE,
         {"manifest": manifest, "ledger": context.ledger.to_row(), "state": state, "metrics": metrics},
     )
     return Run(out, manifest, context.ledger, state, metrics)
+
+
+def _masking(own: Any) -> str:
+    """Which tokens are trained on, under a method's own settings."""
+    if getattr(own, "train_on_prompt", False):
+        return "prompt and response"
+    return "every assistant turn" if getattr(own, "assistant_only_loss", False) else "response only"
 
 
 def load_run(folder: Path) -> Json:
@@ -195,9 +214,19 @@ def _train(
 ) -> tuple[networks.Networks, Json]:
     parts = method.parts(chosen.own)
     start = load_reward(reward[3:]) if "critic" in parts and reward and reward.startswith("rm/") else None
+    if start is not None and start.chat.tokenizer.get_vocab() != context.policy.chat.tokenizer.get_vocab():
+        context.state["critic_from"] = "the policy: the reward model has another tokenizer"
+        start = None
+    context.control = context.policy.add_tokens(method.tokens(chosen.own), context.seed)
     nets = networks.build(
-        context.policy, parts, reward=start, kind=getattr(chosen.own, "head", "last"), seed=context.seed
+        context.policy,
+        parts,
+        reward=start,
+        kind=getattr(chosen.own, "head", "last"),
+        seed=context.seed,
+        control=tuple(context.control.values()),
     )
+    context.reference = nets.reference
     lines: list[Mapping[str, float]] = []
     _forget_after_checkpoint(out)
     with (out / "metrics.jsonl").open("a", encoding="utf-8") as file:
@@ -215,7 +244,7 @@ def _train(
             nets,
             folder=out if chosen.training.save_steps else None,
             log=log,
-            evaluate=lambda: develop(context) if context.evaluate else None,
+            evaluate=(lambda: develop(context, method)) if context.evaluate else None,
         )
     closing = dict(lines[-1]) if lines else {}
     first = dict(lines[0]) if lines else {}
@@ -235,36 +264,19 @@ def _forget_after_checkpoint(out: Path) -> None:
     place.write_text("".join(f"{line}\n" for line in lines))
 
 
-def develop(context: sources.Context) -> float:
-    """Mean development score of one draw a prompt from the current policy at temperature 1."""
+def develop(context: sources.Context, method: Method | None = None) -> float:
+    """Mean development score of one draw a prompt from the current policy at temperature 1, after the control prefix
+    that the method's recipe has."""
     chat = context.policy.chat
-    groups = [sources.LoopGroup(p, chat.prompt_ids(p.messages)) for p in context.development]
+    recipe = {} if method is None else method.decoding(context.config, context.state)
+    prefix = recipe.get("prefix", "")
+    groups = [sources.LoopGroup(p, chat.prompt_ids(p.messages, prefix)) for p in context.development]
     counted, context.ledger = context.ledger, Ledger()  # what choosing costs is not training
-    limit = context.config.max_completion_length
+    limit = getattr(context.config, "max_completion_length", DEVELOP_TOKENS)
     groups = sources.sample(context, groups, 1, limit, purpose="develop")
     context.ledger = counted
     assert context.evaluate is not None
     return float(np.mean(context.evaluate([g.prompt for g in groups], [g.texts[0] for g in groups])))
-
-
-def scorer(spec: str, seed: int = 0) -> sources.Scorer:
-    """A judge as a function from prompts and texts to numbers, for use inside the loop."""
-    judging = resolve(spec, seed=seed)
-
-    def score(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
-        rows = [
-            (p, Response(p.id, assistant(t), sample=k)) for k, (p, t) in enumerate(zip(prompts, texts, strict=True))
-        ]
-        values = [s.value for s in judging.score(rows)]
-        missing = sum(v is None for v in values)
-        if missing:
-            raise InputError(
-                f"{spec} gave no score for {missing} of {len(values)} responses",
-                mend="Training cannot go on without them; run again to retry",
-            )
-        return [float(v) for v in values if v is not None]
-
-    return score
 
 
 def with_template(policy: Policy, template: str | None) -> Policy:
@@ -289,10 +301,15 @@ def _require(method: Method, name: str, context: sources.Context) -> None:
             f"{name} reads preferences, and no row has a judgement",
             mend="Give rows with prompt, chosen and rejected, or label the responses first: pippin judge",
         )
-    if method.reads == "prompts" and not (context.prompts or method.choose):
+    wanted = method.wants(context.config)
+    if "prompts" in wanted and not (context.prompts or method.choose):
         raise InputError(f"{name} samples, and there are no prompts", mend="Give --prompts FILE")
-    if method.reads == "prompts" and context.scorer is None:
+    if "reward" in wanted and context.scorer is None:
         raise InputError(f"{name} needs a reward", mend="Give --reward rm/PATH or another judge that scores")
+    if "feedback" in wanted and context.feedback is None:
+        raise InputError(f"{name} learns from feedback in words, and none is given", mend=FEEDBACK)
+    if "data" in wanted and not context.data:
+        raise InputError(f"{name} needs data under these settings", mend="Give --data FILE")
 
 
 def _reward(

@@ -7,22 +7,30 @@ to the ledger."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pippin.align import judged
 from pippin.core.errors import InputError
 from pippin.core.run import Ledger
-from pippin.core.types import Group, Preference, Prompt, digest
+from pippin.core.types import Group, Message, Preference, Prompt, Response, digest
 from pippin.lm.sampling import sample as sample_tokens
 
 if TYPE_CHECKING:
     from pippin.align.method import State, Training
+    from pippin.lm.chat import Chat
     from pippin.lm.policy import Policy
 
 Scorer = Callable[[Sequence[Prompt], Sequence[str]], Sequence[float]]
+# for each pair the probability that the first text is better, None where the judge has no opinion
+Comparer = Callable[[Sequence[Prompt], Sequence[str], Sequence[str]], Sequence[float | None]]
+# for each text its rewarded parts: characters from, to, reward
+Segments = Callable[[Sequence[Prompt], Sequence[str]], Sequence[Sequence[tuple[int, int, float]]]]
+# for each text what is wrong with it, in words; empty where nothing was said
+Feedback = Callable[[Sequence[Prompt], Sequence[str]], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -36,11 +44,23 @@ class LoopGroup:
     ended: tuple[bool, ...] = ()
     scores: np.ndarray | None = None  # [K]
     preferences: tuple[Preference, ...] = ()
+    strengths: tuple[float, ...] = ()  # of each preference, 0 where none is stated
+    stated: Mapping[str, np.ndarray] = field(default_factory=dict)  # criterion -> [K], NaN where nobody gave a number
+    demonstrations: frozenset[int] = frozenset()  # rows that nobody judged and no policy drew
+    masks: tuple[Sequence[int], ...] = ()  # per response, 1 on the tokens to train; empty: on all of them
+
+    @property
+    def rewards(self) -> np.ndarray:
+        """The scores ``[K]`` that :func:`score` has set."""
+        if self.scores is None:
+            raise ValueError("this group has not been scored")
+        return self.scores
 
     def keep(self, rows: Sequence[int]) -> LoopGroup:
         """The same group with these responses only; preferences between kept ones stay."""
         place = {r: k for k, r in enumerate(rows)}
-        kept = tuple(replace(p, i=place[p.i], j=place[p.j]) for p in self.preferences if p.i in place and p.j in place)
+        inside = [k for k, p in enumerate(self.preferences) if p.i in place and p.j in place]
+        kept = tuple(replace(p, i=place[p.i], j=place[p.j]) for p in (self.preferences[k] for k in inside))
         return replace(
             self,
             responses=tuple(self.responses[r] for r in rows),
@@ -48,6 +68,10 @@ class LoopGroup:
             ended=tuple(self.ended[r] for r in rows),
             scores=None if self.scores is None else self.scores[list(rows)],
             preferences=kept,
+            strengths=tuple(self.strengths[k] for k in inside) if self.strengths else (),
+            stated={criterion: values[list(rows)] for criterion, values in self.stated.items()},
+            demonstrations=frozenset(place[r] for r in self.demonstrations if r in place),
+            masks=tuple(self.masks[r] for r in rows) if self.masks else (),
         )
 
 
@@ -68,40 +92,56 @@ class Context:
     evaluate: Callable[[Sequence[Prompt], Sequence[str]], Sequence[float]] | None = None
     ledger: Ledger = field(default_factory=Ledger)
     state: State = field(default_factory=dict)
+    control: Mapping[str, int] = field(default_factory=dict)  # the method's new tokens: never drawn
+    compare: Comparer | None = None
+    segments: Segments | None = None
+    feedback: Feedback | None = None
+    reference: Policy | None = None  # the policy as it was at the start, where the method has one
 
 
-def read(context: Context, groups: list[LoopGroup]) -> list[LoopGroup]:
-    """The data set, tokenised by the policy's chat format and cut at ``max_length``. Rows left without a response are
-    dropped and counted in ``state["dropped_rows"]``."""
+def read(context: Context, groups: list[LoopGroup], *, every_turn: bool = False) -> list[LoopGroup]:
+    """The data set, tokenised by the policy's chat format and cut at ``max_length``, with what was said of it: scores
+    where one author scored every response, numbers by criterion, strengths of preferences.
+
+    What is trained on is the last turn of each response; with ``every_turn`` every assistant turn of the conversation.
+    Rows left without a response are dropped and counted in ``state["dropped_rows"]``.
+    """
     chat, limit = context.policy.chat, context.training.max_length
     out, dropped = [], 0
     preferences = context.preferences or [()] * len(context.data)
     for group, preference in zip(context.data, preferences, strict=True):
         prompt_ids = chat.prompt_ids(group.prompt.messages)
-        rows, kept = [], []
+        split, kept, rows = len(prompt_ids), [], []
         for k, response in enumerate(group.responses):
-            ids, mask = chat.truncate(
-                *chat.example(group.prompt.messages, response.text, ended=response.stop != "length"), limit
-            )
+            ids, mask = chat.truncate(*_row(chat, group.prompt, response, every_turn), limit)
             if sum(mask) == 0:
                 dropped += 1
                 continue
-            start = mask.index(1)
+            split = min(split, mask.index(1), _shared(ids, prompt_ids))
             kept.append(k)
-            rows.append((ids[:start], ids[start:], response.text, ids[-1] in chat.end_ids))
+            rows.append((ids, mask))
         if not rows:
             continue
-        place = {k: n for n, k in enumerate(kept)}
+        masks = tuple(mask[split:] for _, mask in rows)
+        whole = LoopGroup(
+            group.prompt,
+            prompt_ids,
+            ((),) * len(group.responses),
+            tuple(r.text for r in group.responses),
+            (False,) * len(group.responses),
+            scores=judged.scores(group),
+            preferences=tuple(preference),
+            strengths=judged.strengths(group, preference),
+            stated=judged.stated(group),
+            demonstrations=judged.demonstrations(group),
+        )
         out.append(
-            LoopGroup(
-                group.prompt,
-                rows[0][0] if rows[0][0] else prompt_ids,
-                tuple(r[1] for r in rows),
-                tuple(r[2] for r in rows),
-                tuple(r[3] for r in rows),
-                preferences=tuple(
-                    replace(p, i=place[p.i], j=place[p.j]) for p in preference if p.i in place and p.j in place
-                ),
+            replace(
+                whole.keep(kept),
+                prompt_ids=rows[0][0][:split],
+                responses=tuple(ids[split:] for ids, _ in rows),
+                ended=tuple(ids[-1] in chat.end_ids for ids, _ in rows),
+                masks=() if all(map(all, masks)) else masks,
             )
         )
     if dropped:
@@ -111,19 +151,70 @@ def read(context: Context, groups: list[LoopGroup]) -> list[LoopGroup]:
     return out
 
 
-def draw_prompts(context: Context, count: int) -> list[LoopGroup]:
-    """The next ``count`` prompts: a fixed shuffle, walked through round by round, reshuffled at its end."""
-    if not context.prompts:
-        raise InputError("this method samples, and there are no prompts", mend="Give --prompts FILE")
-    chosen, total = [], len(context.prompts)
+def _row(chat: Chat, prompt: Prompt, response: Response, every_turn: bool) -> tuple[list[int], list[int]]:
+    """Ids of prompt and response, and a mask that is 1 on the last assistant turn, or on every one."""
+    last = max((k for k, m in enumerate(response.messages) if m.role == "assistant"), default=0)
+    before = (*prompt.messages, *response.messages[:last])
+    ids, mask = chat.example(before, response.text, ended=response.stop != "length")
+    if every_turn and any(m.role == "assistant" for m in before):
+        start = mask.index(1)
+        mask[:start] = chat.conversation((*before, Message("assistant", response.text)))[1][:start]
+    return ids, mask
+
+
+def _shared(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the longest common prefix."""
+    n = min(len(a), len(b))
+    return next((k for k in range(n) if a[k] != b[k]), n)
+
+
+def walk(context: Context, purpose: str, total: int, count: int) -> list[int]:
+    """The next ``count`` of ``total`` places: a fixed shuffle, walked through round by round, reshuffled at its end."""
+    chosen: list[int] = []
+    order: Sequence[int] = ()
     for position in range(context.round * count, (context.round + 1) * count):
         epoch, index = divmod(position, total)
         if not chosen or index == 0:
-            order = np.random.default_rng(int(digest([context.seed, "prompts", epoch]), 16)).permutation(total)
-        chosen.append(context.prompts[order[index]])
+            order = np.random.default_rng(int(digest([context.seed, purpose, epoch]), 16)).permutation(total).tolist()
+        chosen.append(order[index])
+    return chosen
+
+
+def draw_prompts(context: Context, count: int) -> list[LoopGroup]:
+    """The next ``count`` prompts of a walk through all of them (:func:`walk`).
+
+    Prompts that fill the model's context are left out and counted in ``state["dropped_prompts"]``.
+
+    Raises:
+        InputError: there are no prompts, or none of these leaves room for a response.
+    """
+    if not context.prompts:
+        raise InputError("this method samples, and there are no prompts", mend="Give --prompts FILE")
+    chosen = [context.prompts[k] for k in walk(context, "prompts", len(context.prompts), count)]
     chat = context.policy.chat
-    context.ledger.add(prompts_seen=count)
-    return [LoopGroup(p, chat.prompt_ids(p.messages)) for p in chosen]
+    groups = fitting(context, [LoopGroup(p, chat.prompt_ids(p.messages)) for p in chosen])
+    context.ledger.add(prompts_seen=len(groups))
+    return groups
+
+
+def fitting(context: Context, groups: list[LoopGroup]) -> list[LoopGroup]:
+    """Without the prompts that fill the model's context, which are counted in ``state["dropped_prompts"]``.
+
+    Raises:
+        InputError: none is left.
+    """
+    room = int(getattr(context.policy.model.config, "max_position_embeddings", 0) or 0)
+    kept = [g for g in groups if not room or len(g.prompt_ids) < room]
+    if len(kept) < len(groups):
+        context.state["dropped_prompts"] = context.state.get("dropped_prompts", 0) + len(groups) - len(kept)
+    if groups and not kept:
+        raise InputError(
+            "no prompt leaves room for a response in the model's context",
+            found=f"{min(len(g.prompt_ids) for g in groups)} tokens or more",
+            expected=f"fewer than {room}",
+            mend="Shorten the prompts or take a model with a longer context",
+        )
+    return kept
 
 
 def sample(
@@ -133,13 +224,17 @@ def sample(
     max_tokens: int,
     temperature: float = 1.0,
     purpose: str = "rollout",
+    *,
+    prefix: Sequence[int] = (),
+    policy: Policy | None = None,
 ) -> list[LoopGroup]:
-    """``n`` draws for each group from the current policy.
+    """``n`` draws for each group from the current policy, or from another one of the same vocabulary.
 
-    Draw k of a prompt depends on (seed, round, prompt, k) alone; a prompt that stands twice goes on counting.
+    Draw k of a prompt depends on (seed, round, prompt, k) alone; a prompt that stands twice goes on counting. The draw
+    is conditioned on ``prefix`` after the prompt, which stays out of the group. Control tokens are never drawn.
     """
-    policy = context.policy
-    rows = [g.prompt_ids for g in groups for _ in range(n)]
+    policy = policy or context.policy
+    rows = [[*g.prompt_ids, *prefix] for g in groups for _ in range(n)]
     before: Counter[str] = Counter()
     seeds = []
     for group in groups:
@@ -154,7 +249,7 @@ def sample(
         end_ids=policy.chat.end_ids,
         end_marker=policy.chat.end_marker,
         seeds=seeds,
-        banned=policy.banned_ids,
+        banned=(*policy.banned_ids, *context.control.values()),
         pad_id=policy.chat.pad_id,
     )
     context.ledger.add(policy_tokens_sampled=sum(len(d.ids) for d in draws))
@@ -184,9 +279,41 @@ def score(context: Context, groups: list[LoopGroup]) -> list[LoopGroup]:
     return out
 
 
+def pair(
+    context: Context, groups: list[LoopGroup], choose: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+) -> list[LoopGroup]:
+    """Preferences of every group, chosen from its scores by a function of :mod:`pippin.align.ranking`.
+
+    A group in which nothing is better than anything else is left out and counted (:func:`without_opinion`). The draw of
+    a group depends on (seed, round, prompt, its place among equal prompts) alone.
+    """
+    seen: Counter[str] = Counter()
+    out = []
+    for group in groups:
+        place, seen[group.prompt.id] = seen[group.prompt.id], seen[group.prompt.id] + 1
+        rng = np.random.default_rng(int(digest([context.seed, "pairs", context.round, group.prompt.id, place]), 16))
+        pairs = choose(group.rewards, rng).tolist()
+        out.append(replace(group, preferences=tuple(Preference(i, j) for i, j in pairs)))
+    return without_opinion(context, out)
+
+
+def without_opinion(context: Context, groups: list[LoopGroup]) -> list[LoopGroup]:
+    """The groups that have a preference; the others are counted in ``state["tied_groups"]``. Where none has one, all of
+    them with a pair of weight 0: a round without gradient is a round."""
+    kept = [g for g in groups if g.preferences]
+    if len(kept) < len(groups):
+        context.state["tied_groups"] = context.state.get("tied_groups", 0) + len(groups) - len(kept)
+    nothing = (Preference(0, 1, 0.5, 0.0),)
+    return kept or [replace(g, preferences=nothing) for g in groups if len(g.responses) > 1]
+
+
 def drop_unended(context: Context, groups: list[LoopGroup]) -> list[LoopGroup]:
-    """Without responses that were cut at the length limit; groups left empty are dropped."""
+    """Without responses that were cut at the length limit, which are counted in ``state["dropped_unended"]``; groups
+    left empty are dropped."""
     kept = [g.keep([k for k, e in enumerate(g.ended) if e]) for g in groups]
+    unended = sum(not e for g in groups for e in g.ended)
+    if unended:
+        context.state["dropped_unended"] = context.state.get("dropped_unended", 0) + unended
     return [g for g in kept if g.responses]
 
 

@@ -31,6 +31,7 @@ class Job:
     reward: str = setting("", "a judge that scores, for methods that need one")
     dev: str = setting("", "development prompts, for choosing settings or checkpoints")
     judge: str = setting("", "the judge that scores the answers to the development prompts")
+    feedback: str = setting("", "what says in words what is wrong with a response: gold, a model, python/FILE.py:f")
     template: str = setting("", "a file with a chat template in place of the model's own")
     eval_data: str = setting("", "held-out preferences that the policy is tested on before and after")
     eval_limit: int = setting(0, "at most so many rows of them; 0: all")

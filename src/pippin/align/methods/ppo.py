@@ -8,19 +8,22 @@ score at the last response token; a response without an end token gets ``missing
 GAE with V = 0 after the end, returns before whitening, advantages whitened over the rollout, then E epochs of max(-Aρ,
 -A clip(ρ, 1±ε)) and c_v · ½ max((V-R)², (V_clip-R)²), both token means. β is fixed, or follows Ziegler's controller
 where ``target_kl`` is set. The score is divided by the first rollout's standard deviation, so that β means nats per
-standard deviation of the reward."""
+standard deviation of the reward. With ``ptx_coef`` γ each optimiser batch also holds demonstrations, and γ times their
+token mean negative log-likelihood joins the loss (PPO-ptx; γ is per token here, not the paper's 27.8)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from pippin.align import layouts, shapes, sources, terms
 from pippin.align.method import Method, Outputs, State, Term
 from pippin.core.config import setting
+from pippin.core.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class Config:
     lam: float = setting(0.95, "λ of GAE")
     missing_eos_penalty: float = setting(-1.0, "score of a response that was cut, in standard deviations")
     critic_learning_rate: float = setting(0.0, "of the critic; 0: the policy's")
+    whiten_rewards: bool = setting(False, "divide per-token rewards by their deviation over the rollout, no shift")
+    ptx_coef: float = setting(0.0, "γ of the demonstrations' likelihood; 0: none are read")
+    ptx_per_rollout: int = setting(64, "demonstrations of a round, where ptx_coef is set")
 
 
 def rollout(context: sources.Context, groups: list[sources.LoopGroup]) -> list[sources.LoopGroup]:
@@ -50,37 +56,62 @@ def rollout(context: sources.Context, groups: list[sources.LoopGroup]) -> list[s
     return sources.sample(context, groups, config.num_generations, config.max_completion_length)
 
 
-def layout(groups: list[sources.LoopGroup], config: Any, context: sources.Context) -> shapes.Batch:
-    """One example per response, its score and whether it ended beside it."""
+def layout(groups: Sequence[sources.LoopGroup], config: Any, context: sources.Context) -> shapes.Batch:
+    """One example per response, its score and whether it ended beside it; after them the demonstrations, if any."""
     batch = layouts.rows(groups, config, context)
-    scores = np.concatenate([g.scores for g in groups if g.scores is not None])
+    scores = np.concatenate([g.rewards for g in groups])
     ended = [e for g in groups for e in g.ended]
-    return replace(
-        batch,
-        examples=tuple(
-            replace(e, value={"score": float(s), "ended": float(end)})
-            for e, s, end in zip(batch.examples, scores, ended, strict=True)
-        ),
+    own = tuple(
+        replace(e, value={"score": float(s), "ended": float(end)})
+        for e, s, end in zip(batch.examples, scores, ended, strict=True)
+    )
+    return replace(batch, examples=own + demonstrations(config, context, len(groups)))
+
+
+def demonstrations(config: Any, context: sources.Context, number: int) -> tuple[shapes.Example, ...]:
+    """The round's share of the demonstrations, as a stream that counts for the term on ``ptx`` rows alone."""
+    if getattr(config, "ptx_coef", 0) <= 0:
+        return ()
+    if not context.data:
+        raise InputError("ptx_coef mixes in demonstrations, and there are none", mend="Give --data FILE")
+    rows = [context.data[k] for k in sources.walk(context, "ptx", len(context.data), config.ptx_per_rollout)]
+    read = [g.keep([0]) for g in sources.read(replace(context, data=rows, preferences=()), [])]
+    examples = layouts.rows(read, config, context).examples
+    return tuple(
+        replace(e, group=number + k, stream="ptx", weight=0.0, value={"ptx": 1.0}) for k, e in enumerate(examples)
     )
 
 
 def shape(batch: shapes.Batch, config: Any, state: State) -> shapes.Batch:
     """Rewards, advantages and returns over the whole rollout; its figures go to the state for log and controller."""
-    raw = np.array([e.value["score"] for e in batch.examples])
+    own = [e for e in batch.examples if not e.stream]
+    raw = np.array([e.value["score"] for e in own])
     scale = state.setdefault("score_std", float(raw.std()) or 1.0)
     center = state.setdefault("score_mean", float(raw.mean()))
     beta = state.setdefault("kl_coef", config.kl_coef)
-    ended = np.array([e.value["ended"] for e in batch.examples], dtype=bool)
+    ended = np.array([e.value["ended"] for e in own], dtype=bool)
     score = np.where(ended, (raw - center) / scale, config.missing_eos_penalty)
+    rewards = [
+        shapes.kl_rewards(e.token["logp_old"], e.token["logp_ref"], float(s), beta)
+        for e, s in zip(own, score, strict=True)
+    ]
+    return learn(batch, rewards, score, config, state)
+
+
+def learn(batch: shapes.Batch, rewards: list[np.ndarray], score: np.ndarray, config: Any, state: State) -> shapes.Batch:
+    """Advantages and returns from per-token rewards of the responses; ``score`` is each one's sum, for the figures."""
+    own = [e for e in batch.examples if not e.stream]
+    if config.whiten_rewards:
+        rewards = shapes.whiten(rewards, shift=False)
     advantages, returns = [], []
-    for example, s in zip(batch.examples, score, strict=True):
-        rewards = shapes.kl_rewards(example.token["logp_old"], example.token["logp_ref"], float(s), beta)
-        a, r = shapes.gae(rewards, example.token["values_old"], config.gamma, config.lam)
+    for example, r in zip(own, rewards, strict=True):
+        a, ret = shapes.gae(r, example.token["values_old"], config.gamma, config.lam)
         advantages.append(a)
-        returns.append(r)
+        returns.append(ret)
     whitened = shapes.whiten(advantages)
-    kl = np.array([(e.token["logp_old"] - e.token["logp_ref"]).sum() for e in batch.examples])
-    values = np.concatenate([e.token["values_old"] for e in batch.examples])
+    beta = state["kl_coef"]
+    kl = np.array([(e.token["logp_old"] - e.token["logp_ref"]).sum() for e in own])
+    values = np.concatenate([e.token["values_old"] for e in own])
     flat = np.concatenate(returns)
     state["figures"] = {
         "objective/kl": float(kl.mean()),
@@ -88,18 +119,19 @@ def shape(batch: shapes.Batch, config: Any, state: State) -> shapes.Batch:
         "objective/rlhf_reward": float((score - beta * kl).mean()),
         "objective/kl_coef": beta,
         "val/explained_variance": float(1 - (flat - values).var() / max(flat.var(), 1e-12)),
-        "val/length": float(np.mean([e.length for e in batch.examples])),
-        "val/share_without_end": float(1 - ended.mean()),
+        "val/length": float(np.mean([e.length for e in own])),
+        "val/share_without_end": float(1 - np.mean([e.value["ended"] for e in own])),
     }
-    examples = (
-        e.with_tokens(advantages=a, returns=r) for e, a, r in zip(batch.examples, whitened, returns, strict=True)
-    )
-    return replace(batch, examples=tuple(examples))
+    learned = [e.with_tokens(advantages=a, returns=r) for e, a, r in zip(own, whitened, returns, strict=True)]
+    others = [
+        e.with_tokens(advantages=np.zeros(e.length), returns=np.zeros(e.length)) for e in batch.examples if e.stream
+    ]
+    return replace(batch, examples=(*learned, *others))
 
 
 def policy_loss(outputs: Outputs, batch: shapes.Tensors, config: Any):
     """Clipped surrogate ``[N, T]``."""
-    old, mask = batch.token["logp_old"], batch.mask_N_T
+    old, mask = batch.token["logp_old"], batch.mask_N_T & (batch.weight_N > 0)[:, None]
     log_ratio = (outputs.logp_N_T - old)[mask]
     metrics = {
         "policy/approxkl": 0.5 * log_ratio**2,
@@ -114,7 +146,14 @@ def value_loss(outputs: Outputs, batch: shapes.Tensors, config: Any):
     loss = terms.ppo_value(
         outputs.values_N_T, batch.token["values_old"], batch.token["returns"], config.cliprange_value
     )
-    return loss, {"loss/value": loss[batch.mask_N_T]}
+    return loss, {"loss/value": loss[batch.mask_N_T & (batch.weight_N > 0)[:, None]]}
+
+
+def ptx_loss(outputs: Outputs, batch: shapes.Tensors, config: Any):
+    """Token negative log-likelihood ``[N, T]``; the demonstrations count."""
+    nll = terms.nll(outputs.logp_N_T)
+    rows = batch.value.get("ptx", torch.zeros(len(nll))) > 0
+    return nll, {"loss/ptx": nll[batch.mask_N_T & rows[:, None]]}
 
 
 def control(state: State, figures: Mapping[str, float], config: Any) -> State:
@@ -136,7 +175,16 @@ METHOD = Method(
     terms=(
         Term("policy", policy_loss, "token"),
         Term("value", value_loss, "token", frozenset({"values"}), weight=lambda config: config.vf_coef),
+        Term(
+            "ptx",
+            ptx_loss,
+            "token",
+            rows="ptx",
+            weight=lambda config: config.ptx_coef,
+            active=lambda config: config.ptx_coef > 0,
+        ),
     ),
+    asks=lambda config: frozenset({"prompts", "reward"} | ({"data"} if config.ptx_coef > 0 else set())),
     update=control,
     rounds=lambda config: config.num_rollouts,
     score="none",

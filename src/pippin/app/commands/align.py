@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from pippin.lm.policy import Policy
 
 CONFIG = "align.yaml"
+COUNTED = {
+    "dropped_rows": "responses were left out: nothing of them is within max_length",
+    "dropped_prompts": "prompts were left out: they fill the model's context",
+    "dropped_unended": "responses were left out: they did not end within max_completion_length",
+    "tied_groups": "prompts had no gradient: none of their responses is better than another",
+    "pairs_without_opinion": "pairs had no label: the judge gave no opinion in one order or both",
+    "empty_rounds": "rounds had nothing to train on",
+}
+"""What a run may count beside its steps, and how that is told."""
+
 _SHOWN = 400  # characters of the example on each side of the response's beginning
 
 
@@ -41,6 +51,9 @@ def align(
     ] = "",
     dev: Annotated[str, typer.Option(help="Development prompts, for choosing settings.", show_default=False)] = "",
     judge: Annotated[str, typer.Option(help="What scores the answers to them.", show_default=False)] = "",
+    feedback: Annotated[
+        str, typer.Option(help="What criticises responses: gold, a model, python/FILE.py:function.", show_default=False)
+    ] = "",
     template: Annotated[str, typer.Option(help="A file with another chat template.", show_default=False)] = "",
     eval_data: Annotated[
         str,
@@ -75,7 +88,8 @@ def align(
         raise InputError("the method comes first", found=method, expected="pippin align METHOD --setting value")
     given = {
         "method": method, "model": model, "data": data, "prompts": prompts, "reward": reward, "dev": dev,
-        "judge": judge, "template": template, "eval_data": eval_data, "eval_limit": eval_limit, "out": out,
+        "judge": judge, "feedback": feedback, "template": template, "eval_data": eval_data, "eval_limit": eval_limit,
+        "out": out,
     }  # fmt: skip
     told = job.read(config, {k: v for k, v in given.items() if v} | job.flags(context.args))
     if print_config:
@@ -121,7 +135,8 @@ def _run(console: Console, told: Told, target: Path) -> None:
         made = run.align(
             told.job.method, told.settings, model=told.job.model, out=target, data=groups, prompts=prompts,
             reward=told.job.reward or None, development=development, judge=told.job.judge or None,
-            template=told.job.template or None, rule=told.job.collapse, report=report,
+            feedback=told.job.feedback or None, template=told.job.template or None, rule=told.job.collapse,
+            report=report,
         )  # fmt: skip
     _told_after(console, made)
     evaluation = _after(console, method, target, held_out, before, told)
@@ -137,15 +152,22 @@ def _run(console: Console, told: Told, target: Path) -> None:
 
 def _enough(told: Told, method: Method, groups: list[Group], prompts: list[Prompt]) -> None:
     """Refuse, before any model is loaded, what the method cannot do without."""
+    from pippin.align.run import FEEDBACK, Settings
+
     if method.reads != "prompts" and not groups:
         raise InputError(f"{told.job.method} reads {method.reads}, and there are none", mend="Give --data FILE")
     if method.reads == "preferences" and not any(group.judgements for group in groups):
         raise InputError(f"{told.job.method} reads preferences, and no row states one", where=told.job.data,
                          mend="Give prompt, chosen and rejected, or use pippin judge --groups")  # fmt: skip
-    if method.reads == "prompts" and method.choose is None and not prompts:
+    wanted = method.wants(Settings.of(told.job.method, method, told.settings).own)
+    if "prompts" in wanted and method.choose is None and not prompts:
         raise InputError(f"{told.job.method} samples, and there are no prompts", mend="Give --prompts FILE")
-    if method.reads == "prompts" and not told.job.reward:
+    if "reward" in wanted and not told.job.reward:
         raise InputError(f"{told.job.method} needs a reward", mend="Give --reward rm/PATH or another judge that scores")
+    if "feedback" in wanted and not told.job.feedback:
+        raise InputError(f"{told.job.method} learns from feedback in words, and none is given", mend=FEEDBACK)
+    if "data" in wanted and not groups:
+        raise InputError(f"{told.job.method} needs data under these settings", mend="Give --data FILE")
 
 
 def _held_out(told: Told, groups: list[Group], prompts: list[Prompt]) -> tuple[list[Group], int]:
@@ -194,7 +216,7 @@ def _example(
         shown = {"example": 0}
         if method.reads == "preferences":
             stated = collapse(group.judgements, group.responses, told.job.collapse).preferences
-            shown = {"preferred": stated[0].i, "rejected": stated[0].j} if stated else {}
+            shown = {"preferred": stated[0].i, "rejected": stated[0].j} if stated else {"example": 0}
         rows = {}
         for label, k in shown.items():
             response = group.responses[k]
@@ -270,9 +292,9 @@ def _told_after(console: Console, made: Any) -> None:
         console.say(f"loss: {', '.join(losses)}")
     ledger = made.ledger
     console.say(f"{ledger.steps} steps, {ledger.wall_clock:.0f} seconds, {ledger.peak_memory / 1e9:.1f} GB at most")
-    dropped = made.state.get("dropped_rows")
-    if dropped:
-        console.note(f"{dropped} responses were left out: nothing of them is within max_length")
+    for key, what in COUNTED.items():
+        if made.state.get(key):
+            console.note(f"{made.state[key]} {what}")
 
 
 def _same_run(target: Path, told: Told, overwrite: bool) -> None:
