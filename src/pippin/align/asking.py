@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 from pippin.align.sources import Comparer, Feedback, Scorer, Segments
-from pippin.core.errors import InputError, UnknownName
+from pippin.core.errors import InputError
+from pippin.core.functions import load_function
 from pippin.core.types import (
     Choice,
     Key,
@@ -80,7 +79,7 @@ def segments(judge: str | Judging, seed: int = 0) -> Segments:
     """
     name = judge if isinstance(judge, str) else judge.info.name
     if name.startswith("python/"):
-        function = cache(partial(load_function, name))  # when first asked: most methods want its numbers only
+        function = cache(partial(_function, name))  # when first asked: most methods want its numbers only
 
         def own(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[list[tuple[int, int, float]]]:
             said = function()(prompts=[p.text for p in prompts], completions=list(texts))
@@ -109,7 +108,7 @@ def feedback_of(spec: str, seed: int = 0) -> Feedback:
 
         return lambda prompts, texts: [truth(p, t) for p, t in zip(prompts, texts, strict=True)]
     if spec.startswith("python/"):
-        function = load_function(spec)
+        function = _function(spec)
         return lambda prompts, texts: [
             str(said or "") for said in function(prompts=[p.text for p in prompts], completions=list(texts))
         ]
@@ -156,25 +155,9 @@ def yes_share(model: Answers, questions: Sequence[str]) -> list[float | None]:
     return [found.get(key) for key in keys]
 
 
-def load_function(spec: str) -> Callable[..., Any]:
-    """The function of ``python/FILE.py:function``. The file is run: it is the user's own.
-
-    Raises:
-        InputError: there is no such file.
-        UnknownName: there is no such function in it.
-    """
-    file, _, name = spec.removeprefix("python/").rpartition(":")
-    path = Path(file).expanduser()
-    if path.suffix != ".py" or not path.is_file():
-        raise InputError("no such file", where=spec, expected="python/FILE.py:function")
-    found = importlib.util.spec_from_file_location(f"pippin_user_{path.stem}", path)
-    assert found is not None and found.loader is not None  # a .py file always has both
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-    if name not in functions:
-        raise UnknownName("function", name, functions, where=str(path))
-    return getattr(module, name)
+def _function(spec: str) -> Callable[..., Any]:
+    """The function of ``python/FILE.py:function``."""
+    return load_function(spec.removeprefix("python/"), spec)[0]
 
 
 def _rows(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[tuple[Prompt, Response]]:

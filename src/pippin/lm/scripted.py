@@ -6,13 +6,13 @@ For trying a strategy or a recipe without a model, for demonstrations, and for r
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from pippin.core.errors import InputError
+from pippin.core.functions import load_function
 from pippin.core.run import file_digest
 from pippin.core.types import Call, Request, digest
 from pippin.lm.engine import request_digest
@@ -66,14 +66,7 @@ def scripted(spec: str) -> Scripted:
     name = f"scripted/{spec}"
     if not function:
         return Scripted(_lines(path), name)
-    module_spec = importlib.util.spec_from_file_location(f"pippin_script_{file_digest(path)}", path)
-    if module_spec is None or module_spec.loader is None:
-        raise InputError("not a Python file", where=str(path))
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    script = getattr(module, function, None)
-    if not callable(script):
-        raise InputError(f"no function {function!r}", where=str(path))
+    script, path = load_function(spec, name)
     model = Scripted(cast(Script, script), name)
     model.identity = f"{name}#{file_digest(path)}"
     return model
