@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from pippin.align import distributed
 from pippin.core.run import Ledger, write_json
 
 if TYPE_CHECKING:
@@ -58,17 +59,21 @@ class Keeper:
         self.last_saved = 0
 
     def copy(self) -> Weights:
-        """The trained weights as they are now."""
+        """The trained weights as they are now, and buffers; what is frozen needs no copy."""
         return {
             f"{name}.{key}": value.detach().clone()
             for name, module in self.networks.trained().items()
             for key, value in module.state_dict().items()
+            if key not in _frozen(module)
         }
 
     def restore(self, weights: Weights) -> None:
         for name, module in self.networks.trained().items():
             prefix = f"{name}."
-            module.load_state_dict({k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)})
+            own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+            absent = set(module.load_state_dict(own, strict=False).missing_keys) - _frozen(module)
+            if absent:
+                raise ValueError(f"the checkpoint lacks {sorted(absent)[:3]} of {name}")
 
     def remember_best(self) -> None:
         self.best = self.copy()
@@ -79,7 +84,7 @@ class Keeper:
 
     def save(self, progress: Progress, context: Context, examples: Sequence[Example] | None, *, every: int) -> None:
         """A checkpoint, where one is due. Written beside and renamed, so that a crash leaves the one before it."""
-        if self.folder is None or every <= 0 or progress.step - self.last_saved < every:
+        if self.folder is None or every <= 0 or progress.step - self.last_saved < every or not distributed.leads():
             return
         from safetensors.numpy import save_file as save_arrays
         from safetensors.torch import save_file
@@ -139,6 +144,10 @@ class Keeper:
             {k[7:]: v for k, v in arrays.items() if k.startswith("values.")},
             {k[5:]: v for k, v in arrays.items() if k.startswith("rows.")},
         )
+
+
+def _frozen(module: torch.nn.Module) -> set[str]:
+    return {key for key, p in module.named_parameters(remove_duplicate=False) if not p.requires_grad}
 
 
 def _owned(weights: Weights) -> Weights:

@@ -25,12 +25,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from pippin.align import checkpoint
+from pippin.align import checkpoint, distributed
 from pippin.align.method import Method, State, Term, Training
 from pippin.align.networks import Networks
-from pippin.align.shapes import Batch, Example, collate, denominator, reduce
+from pippin.align.shapes import Batch, Example, collate, cut, denominator, reduce
 from pippin.align.sources import Context
 from pippin.core.errors import Diverged, InputError
+from pippin.core.run import Ledger
 from pippin.core.types import digest
 from pippin.lm.threads import one_thread_if_small
 
@@ -119,7 +120,7 @@ def _rounds(
         progress.round, progress.step_in_round = progress.round + 1, 0
         due = training.eval_steps and (progress.round % training.eval_steps == 0 or progress.round == rounds)
         if evaluate is not None and due:
-            score = evaluate()
+            score = distributed.from_first(evaluate)
             if log is not None:
                 log({"step": progress.step, "round": progress.round, "eval/score": score})
             if progress.best_score is None or score > progress.best_score:
@@ -177,16 +178,44 @@ class Pool:
             for k, i in enumerate(rows):
                 self.examples[i] = self.examples[i].with_tokens(**{name: values[k][mask[k]].astype(np.float64)})
 
+    def annotate_parts(
+        self, parts: Sequence[list[int]], networks: Networks, names: tuple[str, ...], bf16: bool
+    ) -> None:
+        """As :meth:`annotate` of each part, shared out among the processes."""
+        lacking = [part for part in parts if not all(name in self.examples[i].token for i in part for name in names)]
+        for part in distributed.mine(lacking):
+            self.annotate(part, networks, names, bf16)
+        if distributed.size() > 1:
+            rows = [i for part in distributed.mine(lacking) for i in part]
+            for told in distributed.gathered({i: {name: self.examples[i].token[name] for name in names} for i in rows}):
+                for i, arrays in told.items():
+                    self.examples[i] = self.examples[i].with_tokens(**arrays)
+
 
 def _bare(example: Example) -> Example:
     return Example(example.ids, example.mask, example.group)
 
 
+def _groups(method: Method, context: Context) -> list[Any]:
+    """What the pipeline gives. With several processes the first one draws and asks, and the others hear of it."""
+
+    def made() -> tuple[list[Any], State, Ledger]:
+        groups: list[Any] = []
+        for transform in method.pipeline:
+            groups = transform(context, groups)
+        return groups, context.state, context.ledger
+
+    groups, state, ledger = distributed.from_first(made)
+    if state is not context.state:  # the same object is part of the run's progress
+        context.state.clear()
+        context.state.update(state)
+        context.ledger = ledger
+    return groups
+
+
 def _prepare(method: Method, context: Context, networks: Networks, notes: checkpoint.Notes | None) -> Pool:
     """Groups of this round, laid out, annotated and shaped."""
-    groups: list[Any] = []
-    for transform in method.pipeline:
-        groups = transform(context, groups)
+    groups = _groups(method, context)
     assert method.layout is not None
     batch = method.layout(groups, context.config, context)
     if not batch.examples and context.round == 0:  # a later round may find nothing in what the policy has become
@@ -200,8 +229,8 @@ def _prepare(method: Method, context: Context, networks: Networks, notes: checkp
         pool.examples = notes.apply(pool.examples)
     if method.shape is not None:
         order = sorted(range(len(pool.examples)), key=lambda i: len(pool.examples[i].ids))
-        for start in range(0, len(order), 64):
-            pool.annotate(order[start : start + 64], networks, names, context.training.bf16)
+        parts = [order[start : start + 64] for start in range(0, len(order), 64)]
+        pool.annotate_parts(parts, networks, names, context.training.bf16)
         shaped = method.shape(
             Batch(tuple(pool.examples), batch.pairs, batch.p, batch.weight), context.config, context.state
         )
@@ -284,16 +313,17 @@ def accumulate(
         The loss, the terms' metrics (unreduced, a tensor per micro-batch), and the tokens that were forwarded, once for
         each trained network.
     """
-    size = training.per_device_train_batch_size
-    parts = [groups[start : start + size] for start in range(0, len(groups), size)]
-    for part in parts:
-        pool.annotate(pool.take(part)[1], networks, pool.lazy, training.bf16)
+    most = min(training.per_device_train_batch_size, math.ceil(len(groups) / distributed.size()))
+    sizes = [networks.size([pool.examples[i] for i in pool.rows_of[g]]) for g in groups]
+    parts = [[groups[k] for k in part] for part in cut(sizes, most)]
+    pool.annotate_parts([pool.take(part)[1] for part in parts], networks, pool.lazy, training.bf16)
     whole, _ = pool.take(groups)
     coupled = couple(networks, whole, config) if couple else None
     over = {t.name: denominator(whole, t.how(config), t.rows, t.constant(config)) for t in terms}
     needs = frozenset().union(*(t.needs for t in terms))
-    total, tokens, metrics = 0.0, 0, defaultdict(list)
-    for part in parts:
+    total, tokens = 0.0, 0
+    metrics: dict[str, list[torch.Tensor]] = defaultdict(list)
+    for part in distributed.mine(parts):
         tensors = collate(pool.take(part)[0], networks.policy.chat.pad_id, coupled)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=training.bf16):
             outputs = networks.say(tensors, needs)
@@ -309,7 +339,14 @@ def accumulate(
             loss.backward()
         total += loss.item()
         tokens += int(tensors.attention_N_T.sum()) * len(networks.trained())  # a critic reads them too
-    return total, metrics, tokens
+    for module in networks.trained().values():
+        distributed.add_gradients(module.parameters())
+    everywhere = distributed.gathered((total, tokens, dict(metrics)))
+    joined: dict[str, list[torch.Tensor]] = defaultdict(list)
+    for _, _, said in everywhere:
+        for name, values in said.items():
+            joined[name] += values
+    return sum(t for t, _, _ in everywhere), joined, sum(n for _, n, _ in everywhere)
 
 
 def _optimiser(method: Method, networks: Networks, config: Any, training: Training) -> torch.optim.Optimizer:

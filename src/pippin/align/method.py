@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from pippin.core.config import setting
+from pippin.core.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -132,7 +133,7 @@ class Training:
     learning_rate: float = setting(1e-6, "peak learning rate of the policy")
     num_train_epochs: int = setting(1, "passes over the examples of a round")
     max_steps: int = setting(-1, "stop after this many optimiser steps; -1: no limit")
-    per_device_train_batch_size: int = setting(8, "groups (prompts with their responses) per micro-batch")
+    per_device_train_batch_size: int = setting(8, "most groups (prompts with their responses) of a micro-batch")
     gradient_accumulation_steps: int = setting(1, "micro-batches per optimiser step; cannot change the result")
     max_length: int = setting(1024, "prompt and response, in tokens; longer ones are cut on the right")
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = setting("linear", "after warm-up, down to zero")
@@ -151,3 +152,15 @@ class Training:
     eval_steps: int = setting(0, "score the development prompts every so many rounds; 0: never")
     load_best_model_at_end: bool = setting(False, "keep the weights with the best development score")
     max_loss: float = setting(1e4, "a loss beyond this stops the run as diverged")
+    gradient_checkpointing: bool = setting(False, "less memory, more time: layers are computed again going backward")
+    use_peft: bool = setting(False, "train a low-rank adapter (LoRA) in place of the weights")
+    lora_r: int = setting(16, "rank of the adapter")
+    lora_alpha: int = setting(32, "the adapter's output is scaled by this over its rank")
+    lora_dropout: float = setting(0.0, "0: no dropout stands in training, so that the cut of a batch changes nothing")
+    lora_target_modules: tuple[str, ...] = setting(("all-linear",), "layers that get an adapter, by name")
+
+    def __post_init__(self) -> None:
+        if self.lora_dropout:
+            raise InputError("lora_dropout must be 0: training has no dropout", found=self.lora_dropout)
+        if self.use_peft and (self.lora_r < 1 or not self.lora_target_modules):
+            raise InputError("an adapter needs a rank and layers to stand on", where="lora_r, lora_target_modules")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pippin.align import adapters
 from pippin.align.method import Outputs
+from pippin.lm import shared
 from pippin.lm.forward import response_logps, response_stats, token_kl
 from pippin.lm.reward import Kind, ScoreHead
 
 if TYPE_CHECKING:
-    from pippin.align.shapes import Tensors
+    from pippin.align.shapes import Example, Tensors
     from pippin.lm.policy import Policy
     from pippin.lm.reward import RewardModel
 
@@ -28,6 +31,8 @@ class Networks:
     head: ScoreHead | None = None
     head_kind: Kind = "last"
     control: tuple[int, ...] = ()  # ids of the method's new tokens: no reference sees them, no KL counts them
+    shared: bool = True  # rows that begin alike are read together, where that is exact and makes fewer tokens
+    recompute: bool = False  # the layers' activations are not kept for the backward pass
 
     def trained(self) -> dict[str, torch.nn.Module]:
         """The trained networks by name. A head holds the policy's own backbone, so it stands for the policy."""
@@ -38,13 +43,35 @@ class Networks:
 
     def say(self, tensors: Tensors, needs: frozenset[str]) -> Outputs:
         """Run the trained networks that the terms need on one micro-batch, with gradient."""
+        with self._recomputing():
+            return self._say(tensors, needs)
+
+    @contextmanager
+    def _recomputing(self) -> Iterator[None]:
+        """Layers know from their ``training`` flag whether to keep activations; what is inside them stays without."""
+        layers = [
+            layer
+            for module in (self.trained().values() if self.recompute else ())
+            for layer in module.modules()
+            if isinstance(getattr(layer, "gradient_checkpointing", None), bool)
+        ]
+        for layer in layers:
+            layer.training = True
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.training = False
+
+    def _say(self, tensors: Tensors, needs: frozenset[str]) -> Outputs:
         ids, attention, mask = tensors.ids_N_T, tensors.attention_N_T, tensors.mask_N_T
         logp: Any = None
         values = scores = entropy = kl = logp
-        if "logps" in needs or "entropy" in needs:
-            said = response_stats(self.policy.model, ids, attention, mask, entropy="entropy" in needs)
-            logp = said.logp_N_T
-            entropy = said.entropy_N_T if said.entropy_N_T is not None else entropy
+        if "entropy" in needs:
+            said = response_stats(self.policy.model, ids, attention, mask, entropy=True)
+            logp, entropy = said.logp_N_T, said.entropy_N_T
+        elif "logps" in needs:
+            logp = self.logps(self.policy, ids, attention, mask)
         if "kl" in needs and self.reference is not None:
             read, seen = self.without_control(ids, attention)
             kl = token_kl(
@@ -56,6 +83,17 @@ class Networks:
         if "scores" in needs and self.head is not None:
             scores = self.head.score(ids, attention, mask, self.head_kind)
         return Outputs(logp, values, scores, entropy, kl)
+
+    def logps(self, policy: Policy, ids: torch.Tensor, attention: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """``logp_N_T`` under the policy or its reference."""
+        read = shared.response_logps if self.shared else response_logps
+        return read(policy.model, ids, attention, mask)
+
+    def size(self, examples: Sequence[Example]) -> tuple[int, int]:
+        """About how many rows a group's examples take in a pass, and how long the longest is: what cutting goes by."""
+        if self.shared and self.head is None and self.critic is None and shared.shares_prompts(self.policy.model):
+            return shared.shared_size([(e.ids, list(e.mask).index(1) if any(e.mask) else 0) for e in examples])
+        return len(examples), max(len(e.ids) for e in examples)
 
     def without_control(self, ids: torch.Tensor, attention: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and attention of a reference, which knows no control token.
@@ -74,9 +112,9 @@ class Networks:
         """One annotation of a micro-batch, ``[N, T]``: ``logp_ref``, ``logp_old`` or ``values_old``."""
         ids, attention, mask = tensors.ids_N_T, tensors.attention_N_T, tensors.mask_N_T
         if name == "logp_ref" and self.reference is not None:
-            return response_logps(self.reference.model, *self.without_control(ids, attention), mask)
+            return self.logps(self.reference, *self.without_control(ids, attention), mask)
         if name == "logp_old":
-            return response_logps(self.policy.model, ids, attention, mask)
+            return self.logps(self.policy, ids, attention, mask)
         if name == "values_old" and self.critic is not None:
             return self.critic.values(ids, attention, mask)
         raise ValueError(f"no network gives {name!r}")
@@ -90,21 +128,31 @@ def build(
     kind: Kind,
     seed: int,
     control: tuple[int, ...] = (),
+    recompute: bool = False,
 ) -> Networks:
-    """The networks that ``parts`` names, around the policy. The reference is a frozen copy of the policy as it is now.
+    """The networks that ``parts`` names, around the policy. The reference is a frozen copy of the policy as it is now,
+    or the same model with its adapter off. A critic has weights of its own, all of them trained.
 
     A critic starts from the reward model's backbone where there is one with a head, else from the policy (Ouyang et al.
     2022 start it from the reward model); its head starts at zero.
     """
-    networks = Networks(policy, head_kind=kind, control=control)
+    networks = Networks(policy, head_kind=kind, control=control, recompute=recompute)
     policy.model.eval()
     if "reference" in parts:
-        networks.reference = policy.clone()
-        networks.reference.model.requires_grad_(False)
+        if adapters.is_adapted(policy.model):
+            networks.reference = adapters.reference(policy)
+        else:
+            networks.reference = policy.clone()
+            networks.reference.model.requires_grad_(False)
     if "critic" in parts:
         start = reward.policy.model if reward is not None else policy.model
-        networks.critic = ScoreHead(copy.deepcopy(start), zero=True)
+        networks.critic = ScoreHead(adapters.without(start), zero=True)
         networks.critic.requires_grad_(True)
     if "head" in parts:
-        networks.head = ScoreHead(policy.model, seed=seed)
+        networks.head = ScoreHead(adapters.plain(policy.model), seed=seed)
+    if recompute:
+        for module in networks.trained().values():
+            for layer in module.modules():
+                if hasattr(layer, "gradient_checkpointing_enable"):
+                    layer.gradient_checkpointing_enable({"use_reentrant": False})
     return networks

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pippin.align import loop, networks, sources
+from pippin.align import adapters, distributed, loop, networks, sources
 from pippin.align.asking import comparer, feedback_of, scorer, segments
 from pippin.align.method import Method, State, Training
 from pippin.core import catalog, config
@@ -71,8 +72,11 @@ class Settings:
             "precision": "bfloat16" if shared.pop("bf16") else "float32",
             "seed": shared.pop("seed"),
         }
-        for key in ("logging_steps", "save_steps", "max_loss"):
-            shared.pop(key)  # change no weight
+        unsaid = ["logging_steps", "save_steps", "max_loss", "gradient_checkpointing"]  # change no weight
+        if not self.training.use_peft:
+            unsaid += [key for key in shared if key.startswith("lora_")] + ["use_peft"]
+        for key in unsaid:
+            shared.pop(key)
         own = {**shared, **dataclasses.asdict(self.own)}
         return entries | {f"method.{name}.{key}": value for key, value in own.items()}
 
@@ -124,6 +128,7 @@ def align(
         UnknownName, InputError: as :class:`Settings`, or the inputs do not fit the method.
         Diverged: training left the numbers.
     """
+    distributed.start()
     method: Method = catalog.load("methods", name)
     chosen = Settings.of(name, method, settings)
     policy = with_template(load_policy(model), template)
@@ -167,29 +172,33 @@ def align(
     started = time.monotonic()
     metrics: Json = {}
     if method.choose is not None:
-        context.state = method.choose(context, chosen.own)
+        choose = method.choose
+        context.state = distributed.from_first(lambda: choose(context, chosen.own))
         context.ledger.add(wall_clock=time.monotonic() - started)
         nets = networks.Networks(policy)
     else:
-        nets, metrics = _train(method, context, chosen, reward, out, report)
+        nets, metrics = _train(method, context, chosen, model, reward, out, report)
     context.ledger.peak_memory = peak_memory()
     recipe = dict(method.decoding(chosen.own, context.state))
     context.ledger.inference_multiplier = recipe.get("n", 1)
-    if method.artefact == "reward":
-        _reward(nets, chosen.own, context, data, model).save(out)
-    else:
-        if recipe:
-            chosen_by = {"reranker": reward or ""} if "n" in recipe else {}
-            policy.decoding = dataclasses.replace(policy.decoding, **chosen_by, **recipe)
-        policy.save(out)
-    for checkpoint in out.glob("checkpoint-*"):  # only for resuming; the run is whole now
-        shutil.rmtree(checkpoint)
+    if recipe and method.artefact == "policy":
+        chosen_by = {"reranker": reward or ""} if "n" in recipe else {}
+        policy.decoding = dataclasses.replace(policy.decoding, **chosen_by, **recipe)
     state = {k: v for k, v in context.state.items() if k not in ("bag", "pool")}  # samples, for resuming only
-    write_json(
-        out / FILE,
-        {"manifest": manifest, "ledger": context.ledger.to_row(), "state": state, "metrics": metrics},
-    )
-    return Run(out, manifest, context.ledger, state, metrics)
+    run = Run(out, manifest, context.ledger, state, metrics)
+    if distributed.leads():
+        (_reward(nets, chosen.own, context, data, model) if method.artefact == "reward" else policy).save(out)
+        _close(run)
+    distributed.wait()  # what comes next may read the folder
+    return run
+
+
+def _close(run: Run) -> None:
+    """The run is whole: its checkpoints, which are for resuming, go, and its papers are written."""
+    for checkpoint in run.folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    papers = {"manifest": run.manifest, "ledger": run.ledger.to_row(), "state": run.state, "metrics": run.metrics}
+    write_json(run.folder / FILE, papers)
 
 
 def _masking(own: Any) -> str:
@@ -208,6 +217,7 @@ def _train(
     method: Method,
     context: sources.Context,
     chosen: Settings,
+    model: str,
     reward: str | None,
     out: Path,
     report: Callable[[Mapping[str, float]], None] | None,
@@ -217,7 +227,12 @@ def _train(
     if start is not None and start.chat.tokenizer.get_vocab() != context.policy.chat.tokenizer.get_vocab():
         context.state["critic_from"] = "the policy: the reward model has another tokenizer"
         start = None
-    context.control = context.policy.add_tokens(method.tokens(chosen.own), context.seed)
+    tokens = method.tokens(chosen.own)
+    if chosen.training.use_peft and tokens:
+        raise InputError("an adapter trains no new tokens", where="use_peft", found=tokens, mend="Train all weights")
+    context.control = context.policy.add_tokens(tokens, context.seed)
+    if chosen.training.use_peft:
+        adapters.attach(context.policy, chosen.training, model)
     nets = networks.build(
         context.policy,
         parts,
@@ -225,17 +240,20 @@ def _train(
         kind=getattr(chosen.own, "head", "last"),
         seed=context.seed,
         control=tuple(context.control.values()),
+        recompute=chosen.training.gradient_checkpointing,
     )
     context.reference = nets.reference
     lines: list[Mapping[str, float]] = []
-    _forget_after_checkpoint(out)
-    with (out / "metrics.jsonl").open("a", encoding="utf-8") as file:
+    if distributed.leads():
+        _forget_after_checkpoint(out)
+    told = out / "metrics.jsonl" if distributed.leads() else Path(os.devnull)
+    with told.open("a", encoding="utf-8") as file:
 
         def log(line: Mapping[str, float]) -> None:
             lines.append(line)
             file.write(json.dumps({k: round(v, 8) for k, v in line.items()}) + "\n")
             file.flush()
-            if report is not None:
+            if report is not None and distributed.leads():
                 report(line)
 
         progress = loop.train(

@@ -15,6 +15,7 @@ import torch
 from pippin.lm.forward import pad
 
 Arrays = Mapping[str, np.ndarray]
+_START = 128  # tokens whose arithmetic takes as long as starting a pass of its own
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,29 @@ def collate(batch: Batch, pad_id: int, coupled: Mapping[str, float] | None = Non
         {v: torch.tensor([e.value.get(v, 0.0) for e in batch.examples], dtype=torch.float32) for v in sorted(values)},
         coupled or {},
     )
+
+
+def cut(sizes: Sequence[tuple[int, int]], most: int) -> list[list[int]]:
+    """Groups of (rows, longest row) cut into micro-batches of at most ``most``, so that little is padding.
+
+    Groups of like length come together, the longest first. Of all ways to cut their sorted line the one with the fewest
+    tokens, padding and the start of each pass counted; so a micro-batch may be smaller than it is allowed to be.
+    """
+    order = sorted(range(len(sizes)), key=lambda i: -sizes[i][1])
+    best, before = [0.0], [0]  # of the first k groups: tokens, and where the last micro-batch begins
+    for stop in range(1, len(order) + 1):
+        choices, rows = [], 0
+        for start in range(stop - 1, max(-1, stop - 1 - most), -1):
+            rows += sizes[order[start]][0]
+            choices.append((best[start] + _START + rows * sizes[order[start]][1], start))
+        tokens, start = min(choices)
+        best.append(tokens)
+        before.append(start)
+    parts, stop = [], len(order)
+    while stop:
+        parts.append(order[before[stop] : stop])
+        stop = before[stop]
+    return parts[::-1]
 
 
 def denominator(batch: Batch, reduction: str, rows: str = "", constant: float = 1.0) -> float:

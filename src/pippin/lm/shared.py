@@ -11,7 +11,7 @@ Shapes: N rows, T tokens, P continuation tokens of the whole batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -20,6 +20,7 @@ from pippin.lm import forward
 
 _exact: WeakKeyDictionary[torch.nn.Module, bool] = WeakKeyDictionary()
 _CLOSE = 1e-3  # nats, by which the two ways may differ in float32; another attention differs by far more
+_WORTH = 0.9  # share of the tokens (padding counted) at which rows are put together
 
 
 def continuation_logps(
@@ -67,6 +68,73 @@ def shares_prompts(model: torch.nn.Module) -> bool:
     return _exact[model]
 
 
+def response_logps(
+    model: torch.nn.Module, ids_N_T: torch.Tensor, attention_N_T: torch.Tensor, mask_N_T: torch.Tensor
+) -> torch.Tensor:
+    """As :func:`pippin.lm.forward.response_logps`, where rows that begin alike are read together.
+
+    What rows have in common is what stands before their first wanted token. They go through the model one by one where
+    the model cannot share, or where that makes no fewer tokens.
+    """
+    groups = _together(ids_N_T, attention_N_T, mask_N_T)
+    width = max((len(prompt) + sum(len(row.columns) for row in rows) for prompt, rows in groups.items()), default=0)
+    pays = 0 < len(groups) * width <= _WORTH * ids_N_T.numel()
+    if not pays or not all(groups) or not _within_window(model, width) or not shares_prompts(model):
+        return forward.response_logps(model, ids_N_T, attention_N_T, mask_N_T)
+    told = continuation_logps(
+        model, [*groups], [[ids_N_T[row.number, row.columns].tolist() for row in rows] for rows in groups.values()]
+    )
+    parts, n_P, t_P = [], [], []
+    for rows, several in zip(groups.values(), told, strict=True):
+        for row, logps in zip(rows, several, strict=True):
+            wanted = mask_N_T[row.number, row.columns].bool()
+            columns = row.columns[wanted]
+            parts.append(logps[wanted.to(logps.device)])
+            n_P.append(torch.full_like(columns, row.number))
+            t_P.append(columns)
+    logp_P = torch.cat(parts)
+    where = (torch.cat(n_P).to(logp_P.device), torch.cat(t_P).to(logp_P.device))
+    return logp_P.new_zeros(ids_N_T.shape).index_put(where, logp_P)
+
+
+def shared_size(rows: Sequence[tuple[Sequence[int], int]]) -> tuple[int, int]:
+    """How many rows these (ids, tokens before the first wanted one) become when shared, and the longest of them."""
+    lengths: dict[tuple[int, ...], int] = {}
+    for ids, before in rows:
+        prompt = tuple(ids[:before])
+        lengths[prompt] = lengths.get(prompt, before) + len(ids) - before
+    return len(lengths), max(lengths.values(), default=0)
+
+
+class _Member(NamedTuple):
+    """One row of a batch: its number, and the columns from its first wanted token to its last."""
+
+    number: int
+    columns: torch.Tensor
+
+
+def _together(
+    ids_N_T: torch.Tensor, attention_N_T: torch.Tensor, mask_N_T: torch.Tensor
+) -> dict[tuple[int, ...], list[_Member]]:
+    """Rows with a wanted token, by what stands before the first one."""
+    groups: dict[tuple[int, ...], list[_Member]] = {}
+    for n in range(len(ids_N_T)):
+        wanted = mask_N_T[n].nonzero()[:, 0]
+        if not len(wanted):
+            continue
+        seen = attention_N_T[n].nonzero()[:, 0]
+        prompt = tuple(ids_N_T[n, seen[seen < wanted[0]]].tolist())
+        columns = seen[(seen >= wanted[0]) & (seen <= wanted[-1])]
+        groups.setdefault(prompt, []).append(_Member(n, columns))
+    return groups
+
+
+def _within_window(model: Any, width: int) -> bool:
+    """Whether a row is no longer than what the model's attention reaches back; a mask of its own forgets that limit."""
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
+    return window is None or width <= window
+
+
 class _Row:
     """One prompt with its continuations."""
 
@@ -105,9 +173,14 @@ def _try(model: Any) -> bool:
     drawn = torch.randint(0, vocabulary, (2, 12), generator=torch.Generator().manual_seed(0)).tolist()
     prompts, continuations = [drawn[0][:5], drawn[1][:3]], [[drawn[0][5:8], drawn[0][8:9]], [drawn[1][3:7]]]
     try:
-        together = continuation_logps(model, prompts, continuations)
+        with torch.autocast(next(model.parameters()).device.type, enabled=False):
+            return _same(model, prompts, continuations)
     except (RuntimeError, ValueError, TypeError, IndexError):  # the model refuses such a mask
         return False
+
+
+def _same(model: Any, prompts: list[list[int]], continuations: list[list[list[int]]]) -> bool:
+    together = continuation_logps(model, prompts, continuations)
     for prompt, several, found in zip(prompts, continuations, together, strict=True):
         for continuation, logps in zip(several, found, strict=True):
             ids, attention = forward.pad([[*prompt, *continuation]], 0)
