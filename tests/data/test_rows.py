@@ -107,7 +107,7 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
             ("Git LFS", "git lfs pull"),
         ),
-        ("cut.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 99)[:-9], ("cut.jsonl.gz", "damaged")),
+        ("cut.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 99, mtime=0)[:-9], ("cut.jsonl.gz", "damaged")),
         ("rows.txt", b"x", ("unknown kind", ".jsonl")),
         ("short.csv", b"a,b\n1\n", ("short.csv:2", "cells")),
         ("no.parquet", b"PAR", ("no.parquet", "not a Parquet file")),

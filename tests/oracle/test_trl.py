@@ -5,7 +5,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,6 @@ from pippin.data import files
 from pippin.world import BASE
 from pippin.world.people import adversarial_pairs
 
-HOME = Path(__file__).parents[2] / ".oracle" / "trl-1.16.0"
 PACKAGES = ["torch==2.13.0", "transformers==5.24.0", "trl==1.16.0"]
 STEPS, RATE, BETA = 4, 1e-3, 0.2
 
@@ -30,14 +28,9 @@ pytestmark = pytest.mark.oracle
 
 
 @pytest.fixture(scope="module")
-def python():
-    """The interpreter of an environment with TRL; made once."""
-    found = HOME / "bin" / "python"
-    if not (HOME / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(HOME)], check=True)
-        subprocess.run([str(found), "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-        (HOME / "ready").touch()
-    return found
+def python(environment):
+    """The interpreter of an environment with TRL."""
+    return environment("trl-1.16.0", *PACKAGES)
 
 
 @pytest.fixture(scope="module")

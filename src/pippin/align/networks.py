@@ -65,11 +65,12 @@ class Networks:
 
     def _say(self, tensors: Tensors, needs: frozenset[str]) -> Outputs:
         ids, attention, mask = tensors.ids_N_T, tensors.attention_N_T, tensors.mask_N_T
-        logp: Any = None
-        values = scores = entropy = kl = logp
+        absent: Any = None
+        logp = values = scores = entropy = kl = absent
         if "entropy" in needs:
             said = response_stats(self.policy.model, ids, attention, mask, entropy=True)
-            logp, entropy = said.logp_N_T, said.entropy_N_T
+            logp = said.logp_N_T
+            entropy = entropy if said.entropy_N_T is None else said.entropy_N_T
         elif "logps" in needs:
             logp = self.logps(self.policy, ids, attention, mask)
         if "kl" in needs and self.reference is not None:
@@ -150,9 +151,10 @@ def build(
         networks.critic.requires_grad_(True)
     if "head" in parts:
         networks.head = ScoreHead(adapters.plain(policy.model), seed=seed)
-    if recompute:
-        for module in networks.trained().values():
-            for layer in module.modules():
-                if hasattr(layer, "gradient_checkpointing_enable"):
-                    layer.gradient_checkpointing_enable({"use_reentrant": False})
+    for module in networks.trained().values() if recompute else ():
+        for layer in module.modules():
+            enable: Any = getattr(layer, "activation_checkpointing_enable", None)  # its newer name
+            enable = enable or getattr(layer, "gradient_checkpointing_enable", None)
+            if enable is not None:
+                enable({"use_reentrant": False})
     return networks

@@ -17,6 +17,7 @@ from pippin.core.errors import InputError
 if TYPE_CHECKING:
     from pippin.align.evaluate import PairLogps
     from pippin.align.method import Method
+    from pippin.align.run import Run
     from pippin.app.console import Console
     from pippin.app.job import Told
     from pippin.core.types import Group, Prompt
@@ -97,23 +98,51 @@ def align(
         console.say(_yaml(told).rstrip())
         return
     target = folder(told.job.out, "--out")
-    _same_run(target, told, overwrite)
-    _run(console, told, target)
+    from pippin.align import distributed
+
+    distributed.start()
+    if distributed.leads():
+        _same_run(target, told, overwrite)
+    distributed.wait()  # for what --overwrite removes
+    if distributed.leads():
+        _run(console, told, target)
+    else:
+        _train(told, *_inputs(told)[:3], target)
+
+
+def _inputs(told: Told) -> tuple[list[Group], list[Prompt], list[Prompt], str]:
+    """Data, prompts and development prompts, and a line about the data."""
+    from pippin.app import job
+    from pippin.compare import inputs
+
+    seed = told.resolved["seed"]
+    groups, found = job.read_data(told.job.data, seed) if told.job.data else ([], "")
+    prompts = inputs.read_prompts(told.job.prompts, seed) if told.job.prompts else []
+    development = inputs.read_prompts(told.job.dev, seed) if told.job.dev else []
+    return groups, prompts, development, found
+
+
+def _train(
+    told: Told, groups: list[Group], prompts: list[Prompt], development: list[Prompt], target: Path, report: Any = None
+) -> Run:
+    from pippin.align import run
+
+    return run.align(
+        told.job.method, told.settings, model=told.job.model, out=target, data=groups, prompts=prompts,
+        reward=told.job.reward or None, development=development, judge=told.job.judge or None,
+        feedback=told.job.feedback or None, template=told.job.template or None, rule=told.job.collapse,
+        report=report,
+    )  # fmt: skip
 
 
 def _run(console: Console, told: Told, target: Path) -> None:
     from pippin.align import run
-    from pippin.app import job
-    from pippin.compare import inputs
     from pippin.core import catalog
     from pippin.core.run import write_json
     from pippin.lm.hf import load_policy
 
-    seed = told.resolved["seed"]
     method: Method = catalog.load("methods", told.job.method)
-    groups, found = job.read_data(told.job.data, seed) if told.job.data else ([], "")
-    prompts = inputs.read_prompts(told.job.prompts, seed) if told.job.prompts else []
-    development = inputs.read_prompts(told.job.dev, seed) if told.job.dev else []
+    groups, prompts, development, found = _inputs(told)
     _enough(told, method, groups, prompts)
     held_out, shared = _held_out(told, groups, prompts)
     policy = run.with_template(load_policy(told.job.model), told.job.template or None)
@@ -132,12 +161,7 @@ def _run(console: Console, told: Told, target: Path) -> None:
             ]
             advance(line["step"], total, note=", ".join(figures))
 
-        made = run.align(
-            told.job.method, told.settings, model=told.job.model, out=target, data=groups, prompts=prompts,
-            reward=told.job.reward or None, development=development, judge=told.job.judge or None,
-            feedback=told.job.feedback or None, template=told.job.template or None, rule=told.job.collapse,
-            report=report,
-        )  # fmt: skip
+        made = _train(told, groups, prompts, development, target, report)
     _told_after(console, made)
     evaluation = _after(console, method, target, held_out, before, told)
     if evaluation:
