@@ -140,6 +140,7 @@ def test_list_gives_name_summary_source_path(pippin):
     assert dpo["summary"].startswith("Direct preference optimisation")
     assert "2305.18290" in dpo["source"]
     assert dpo["path"].endswith("align/methods/dpo.py")
+    assert (dpo["score"], dpo["reference"], dpo["responses"]) == ("sum", "yes", "offline")
     assert told.err == ""
 
 

@@ -24,7 +24,9 @@ def load_function(spec: str, where: str = "") -> tuple[Callable[..., Any], Path]
     file, colon, name = spec.rpartition(":")
     path = Path(file).expanduser()
     if not colon or path.suffix != ".py":
-        raise InputError("not a function of a file", found=where or spec, expected=f"{where.removesuffix(spec)}FILE.py:function")
+        raise InputError(
+            "not a function of a file", found=where or spec, expected=f"{where.removesuffix(spec)}FILE.py:function"
+        )
     if not path.is_file():
         raise InputError("no such file", where=str(path))
     found = importlib.util.spec_from_file_location(f"pippin_user_{path.stem}_{file_digest(path)}", path)

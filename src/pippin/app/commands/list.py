@@ -20,7 +20,11 @@ def show(
     json: Json = "",
     with_: With = None,
 ) -> None:
-    """List readers, recipes, builders, strategies, judges, methods and benchmarks: name, one line, paper, file."""
+    """List readers, recipes, builders, strategies, judges, methods and benchmarks: name, one line, paper, file.
+
+    ``pippin list methods`` also says what each method needs: which log-probability its loss is about, whether a
+    reference is kept, and where its responses come from.
+    """
     from pippin.app.console import Console
     from pippin.core import catalog
 
@@ -28,12 +32,32 @@ def show(
     use_files(with_)
     kinds = [kind] if kind else list(catalog.kind_names())
     found = {name: catalog.entries(name) for name in kinds}
+    more = {e.name: _facts(e.name) for e in found["methods"]} if kind == "methods" else {}
+    columns = list(next(iter(more.values()), {}))
     if json != "-":
         for name, entries in found.items():
             if entries or kind:
-                rows = [(e.name, e.summary, e.source, _short(e.path)) for e in entries]
-                console.table((name, "", "source", "file"), rows)
-    console.result([{**asdict(entry), "kind": name} for name, entries in found.items() for entry in entries])
+                rows = [(e.name, e.summary, *more.get(e.name, {}).values(), e.source, _short(e.path)) for e in entries]
+                console.table((name, "", *columns, "source", "file"), rows)
+    console.result(
+        [
+            {**asdict(entry), "kind": name, **more.get(entry.name, {})}
+            for name, entries in found.items()
+            for entry in entries
+        ]
+    )
+
+
+def _facts(name: str) -> dict[str, str | None]:
+    """What a method needs; a dash where the method cannot be loaded, since a listing shows what is there."""
+    from pippin.align.facts import COLUMNS, facts
+    from pippin.core import catalog
+    from pippin.core.errors import PippinError
+
+    try:
+        return dict(facts(catalog.load("methods", name)))
+    except PippinError:
+        return dict.fromkeys(COLUMNS)
 
 
 def _short(path: str) -> str:
