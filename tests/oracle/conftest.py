@@ -1,10 +1,11 @@
-"""Environments of other libraries under ``.oracle``, made once; a script that runs inside one answers in
-lines of JSON."""
+"""Environments of other libraries under ``.oracle``, made once; a script inside one answers in lines of JSON."""
 
+import fcntl
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,19 @@ def environment() -> Callable[..., Path]:
     def make(name: str, *packages: str) -> Path:
         home = HOMES / name
         python = home / "bin" / "python"
-        if not (home / "ready").exists():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
-            (site,) = (home / "lib").glob("python3.*/site-packages")
-            (site / "torch.pth").write_text(f"{_shared_torch()}\n")
-            install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
-            said = subprocess.run(install, capture_output=True, text=True)
-            if said.returncode:
-                last = said.stderr.strip().splitlines()[-1:] or ["no message"]
-                pytest.skip(f"{' '.join(packages)} cannot be installed: {last[0]}")
-            (home / "ready").touch()
+        HOMES.mkdir(exist_ok=True)
+        with (HOMES / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making it now
+            if not (home / "ready").exists():
+                subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
+                (site,) = (home / "lib").glob("python3.*/site-packages")
+                (site / "torch.pth").write_text(f"{_shared_torch()}\n")
+                install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
+                said = subprocess.run(install, capture_output=True, text=True)
+                if said.returncode:
+                    last = said.stderr.strip().splitlines()[-1:] or ["no message"]
+                    pytest.skip(f"{' '.join(packages)} cannot be installed: {last[0]}")
+                (home / "ready").touch()
         return python
 
     return make
@@ -53,9 +57,11 @@ def ask(tmp_path_factory) -> Iterator[Callable[..., list[Any]]]:
                 )  # fmt: skip
         process = running[script]
         assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(json.dumps(jobs) + "\n")
-        process.stdin.flush()
-        line = process.stdout.readline()
+        line = ""
+        with suppress(BrokenPipeError):  # it has stopped; what it said is shown below
+            process.stdin.write(json.dumps(jobs) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
         if not line:
             running.pop(script).wait()
             pytest.fail(f"{script} stopped: {(errors / script).read_text()[-3000:]}")
