@@ -6,6 +6,7 @@ is compared.
 """
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -208,7 +209,8 @@ def test_cut_responses_that_are_masked(trl):
     found = sampled(90, cut=True)
     kept = sum(r["ended"] for r in found)
     assert 0 < kept < len(found)
-    cases = [("grpo", kept / len(found)), ("bnpo", 1.0), ("dapo", 1.0), ("dr_grpo", kept / len(found))]
+    share = kept / len(found)
+    cases: list[Any] = [("grpo", share), ("bnpo", 1.0), ("dapo", 1.0), ("dr_grpo", share)]
     configs = [
         grpo.Config(num_generations=K, loss_type=t, max_completion_length=12, mask_truncated_completions=True, beta=0.1)
         for t, _ in cases
@@ -221,7 +223,7 @@ def test_cut_responses_that_are_masked(trl):
         same(f"cut {name}", mine, b, "loss", "grad", scale=scale)
     mine = rolled(rloo.METHOD, found, whole)
     same("cut rloo", mine, said[-1], "advantages")
-    same("cut rloo", mine, said[-1], "grad", scale=kept / len(found))
+    same("cut rloo", mine, said[-1], "grad", scale=share)
 
 
 @pytest.mark.parametrize(

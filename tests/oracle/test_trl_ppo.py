@@ -59,7 +59,7 @@ def test_rewards_advantages_and_losses(trl):
             for k, row in enumerate(r)
         ]
         state = {"score_mean": 0.0, "score_std": 1.0}
-        shaped = ppo.METHOD.shape(Batch(tuple(examples)), config, state)
+        shaped = ppo.shape(Batch(tuple(examples)), config, state)
         mine = ours(ppo.METHOD, config, shaped, values=[row["now"] for row in r])
         mine["rewards"] = [
             shapes.kl_rewards(np.array(row["old"]), np.array(row["ref"]), row["score"], config.kl_coef).tolist()
@@ -78,6 +78,6 @@ def test_the_controller_of_beta(trl):
     job = {"what": "controller", "kl_coef": 0.2, "target": 6.0, "horizon": 10_000, "steps": 1000, "seen": seen}
     config, state, values = ppo.Config(kl_coef=0.2, target_kl=6.0, k_beta=0.1), {"kl_coef": 0.2}, []
     for kl in seen:
-        state = ppo.METHOD.update(state, {"objective/kl": kl}, config)
+        state = ppo.control(state, {"objective/kl": kl}, config)
         values.append(state["kl_coef"])
     same("ppo controller", {"values": values}, trl([job])[0], "values")

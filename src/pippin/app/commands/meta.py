@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,6 +69,9 @@ def meta(
     json: Json = "",
 ) -> None:  # fmt: skip
     """Meta-evaluate judges: accuracy, consistency, biases, calibration and cost, beside trivial rules and people."""
+    os.environ.setdefault(
+        "OPENBLAS_NUM_THREADS", "1"
+    )  # thousands of small products: threads would wait for one another
     from pippin.app.console import Console, folder
     from pippin.compare.meta.run import evaluate, forecast
     from pippin.compare.meta.table import points, table
