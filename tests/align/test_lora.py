@@ -93,6 +93,7 @@ def test_the_logratio_reward_keeps_its_reference(make_bench, tmp_path):
     settings = {**SETTINGS, "head": "logratio", "max_steps": 2}
     align("reward_model", settings, model="world/base", data=data, out=tmp_path / "run")
     reward = load_reward(tmp_path / "run")
+    assert reward.reference is not None
     with torch.no_grad():
         torch.testing.assert_close(
             response_logps(reward.reference.model, *ARGUMENTS),

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the neighbours below
 
-from test_browser import CHROMIUM, browser  # noqa: F401  (a fixture)
+from test_browser import CHROMIUM, browser, sync_api  # noqa: F401  (a fixture)
 from test_meta_page import build, hostile, planted
 
 from pippin.compare.meta import page as pages
@@ -128,6 +128,7 @@ def test_a_pair_is_chosen_by_search_judge_and_click(visit):
     page.fill("#search", "")
     page.select_option("#judge", label="silent:vanilla")
     page.select_option("#state", "missing")
+    sync_api.expect(page.locator("details.judge[open] .output")).not_to_have_count(0)  # filled when it has opened
     rows = [int(t.split()[0]) for t in page.locator("#pairs button").all_inner_texts()]
     assert rows == [1, *range(10, 20)]
     assert page.locator("details.judge[open] b").inner_text() == "silent:vanilla"
@@ -146,9 +147,9 @@ def test_a_pair_is_chosen_by_search_judge_and_click(visit):
 def test_a_link_opens_its_pair(visit):
     page = visit("clean/instances/Natural.html")
     page.goto(page.url + "#12")
-    assert page.locator("#pair h2").inner_text() == "Pair 12"
+    sync_api.expect(page.locator("#pair h2")).to_have_text("Pair 12")
     page.locator("details.judge summary").first.click()
-    assert page.locator("details.judge[open] .output").count() == 2
+    sync_api.expect(page.locator("details.judge[open] .output")).to_have_count(2)  # filled when it has opened
 
 
 def test_hostile_text_is_shown_and_does_nothing(visit):
