@@ -1,4 +1,4 @@
-"""The one training loop: the only place with an optimiser. It knows no method; a method fills its slots
+"""The one training loop: the only place that takes a step. It knows no method; a method fills its slots
 (:mod:`method`).
 
     for each round:
@@ -26,11 +26,12 @@ import numpy as np
 import torch
 
 from pippin.align import checkpoint, distributed
+from pippin.align import optimiser as optimisers
 from pippin.align.method import Method, State, Term, Training
 from pippin.align.networks import Networks
 from pippin.align.shapes import Batch, Example, collate, cut, denominator, reduce
 from pippin.align.sources import Context
-from pippin.core.errors import Diverged, InputError
+from pippin.core.errors import InputError
 from pippin.core.run import Ledger
 from pippin.core.types import digest
 from pippin.lm.threads import one_thread_if_small
@@ -58,6 +59,7 @@ def train(
     folder: Path | None = None,
     log: Log | None = None,
     evaluate: Callable[[], float] | None = None,
+    observe: Callable[[int], None] | None = None,
 ) -> Progress:
     """Run a method to its end on these networks, in place.
 
@@ -65,6 +67,8 @@ def train(
         folder: where checkpoints go; None keeps none. A checkpoint found there is resumed.
         log: receives a line of metrics every ``logging_steps`` steps.
         evaluate: a score of the current policy on development prompts; higher is better.
+        observe: hears how many optimiser steps are done: 0 before the first, then after every one, in the first
+            process only. It looks at the policy and changes nothing.
 
     Raises:
         Diverged: the loss or the gradient is not finite, or the loss is beyond ``max_loss``.
@@ -72,14 +76,17 @@ def train(
     """
     config, training = context.config, context.training
     progress = Progress(state=context.state)
-    optimiser = _optimiser(method, networks, config, training)
+    optimiser = optimisers.make(method, networks, config, training)
     keep = checkpoint.Keeper(folder, networks, optimiser)
     first = keep.copy() if method.restart(config) else {}
     notes = keep.resume(progress, context)
     context.state = progress.state
     started = time.monotonic()
+    observe = observe if distributed.leads() else None
     with one_thread_if_small(networks.policy.model):
-        _rounds(method, context, networks, optimiser, progress, keep, first, notes, log, evaluate)
+        if observe is not None and progress.step == 0:
+            observe(0)
+        _rounds(method, context, networks, optimiser, progress, keep, first, notes, log, evaluate, observe)
     if training.load_best_model_at_end and progress.best_score is not None:
         keep.restore_best()
     context.ledger.add(wall_clock=time.monotonic() - started)
@@ -97,6 +104,7 @@ def _rounds(
     notes: checkpoint.Notes | None,
     log: Log | None,
     evaluate: Callable[[], float] | None,
+    observe: Callable[[int], None] | None,
 ) -> None:
     """Every round that is not yet done."""
     config, training = context.config, context.training
@@ -112,7 +120,7 @@ def _rounds(
             context.ledger = counted
         notes = None
         if pool.examples:
-            _one_round(method, context, networks, optimiser, pool, progress, keep, log)
+            _one_round(method, context, networks, optimiser, pool, progress, keep, log, observe)
         else:
             context.state["empty_rounds"] = context.state.get("empty_rounds", 0) + 1
         if method.update is not None and pool.examples:
@@ -248,6 +256,7 @@ def _one_round(
     progress: Progress,
     keep: checkpoint.Keeper,
     log: Log | None,
+    observe: Callable[[int], None] | None,
 ) -> None:
     """Every optimiser step of one round that is not yet done."""
     config, training = context.config, context.training
@@ -269,14 +278,14 @@ def _one_round(
         groups = order[index * size : (index + 1) * size]
         moment = progress.step if ends_early and method.shape is not None else before + position
         for group in optimiser.param_groups:
-            group["lr"] = group["peak"] * _schedule(moment, total, training)
+            group["lr"] = group["peak"] * optimisers.schedule(moment, total, training)
         optimiser.zero_grad(set_to_none=True)
         loss, metrics, tokens = accumulate(terms, networks, pool, groups, config, training, method.couple)
         context.ledger.add(gradient_tokens=tokens)
         for name, values in metrics.items():
             window[name] += values
-        norm = _clip(optimiser, training.max_grad_norm)
-        _check(loss, norm, training, progress.step)
+        norm = optimisers.clip(optimiser, training.max_grad_norm)
+        optimisers.check(loss, norm, training, progress.step)
         optimiser.step()
         progress.step += 1
         progress.step_in_round = position + 1
@@ -291,6 +300,8 @@ def _one_round(
             lr = optimiser.param_groups[0]["lr"]
             log({"step": progress.step, "round": progress.round, **line, **pool.figures, "learning_rate": lr})
             window.clear()
+        if observe is not None:
+            observe(progress.step)
         if method.reads != "prompts" and method.shape is None and method.rounds(config) == 1:
             keep.save(progress, context, pool.examples if pool.lazy else None, every=training.save_steps)
 
@@ -347,51 +358,3 @@ def accumulate(
         for name, values in said.items():
             joined[name] += values
     return sum(t for t, _, _ in everywhere), joined, sum(n for _, n, _ in everywhere)
-
-
-def _optimiser(method: Method, networks: Networks, config: Any, training: Training) -> torch.optim.Optimizer:
-    """AdamW, one group per trained network, each with a rate of its own where set (``critic_learning_rate``)."""
-    groups = []
-    for name, module in networks.trained().items():
-        peak = getattr(config, f"{name}_learning_rate", None) or training.learning_rate
-        parameters = [p for p in module.parameters() if p.requires_grad]
-        groups.append({"params": parameters, "lr": peak, "peak": peak, "name": name})
-    return torch.optim.AdamW(
-        groups,
-        betas=(training.adam_beta1, training.adam_beta2),
-        eps=training.adam_epsilon,
-        weight_decay=training.weight_decay,
-    )
-
-
-def _schedule(step: int, total: int, training: Training) -> float:
-    """Factor on the peak learning rate at this step: linear warm-up, then the stated decay to zero at ``total``."""
-    warm = math.ceil(training.warmup_ratio * total)
-    if step < warm:
-        return (step + 1) / (warm + 1)
-    if training.lr_scheduler_type == "constant":
-        return 1.0
-    done = min(1.0, (step - warm) / max(1, total - warm))
-    return 1.0 - done if training.lr_scheduler_type == "linear" else 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _clip(optimiser: torch.optim.Optimizer, limit: float) -> float:
-    """Clip each network's gradient by its own norm; the largest norm before clipping."""
-    norms = [
-        torch.nn.utils.clip_grad_norm_(g["params"], limit if limit > 0 else math.inf).item()
-        for g in optimiser.param_groups
-    ]
-    return max(norms, default=0.0)
-
-
-def _check(loss: float, norm: float, training: Training, step: int) -> None:
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        what = "loss" if not math.isfinite(loss) else "gradient"
-        raise Diverged(
-            f"the {what} is not finite at step {step + 1} (loss {loss}, gradient norm {norm}). "
-            "Lower learning_rate, or set max_grad_norm; the last checkpoint is kept"
-        )
-    if abs(loss) > training.max_loss:
-        raise Diverged(
-            f"the loss {loss:.4g} at step {step + 1} is beyond max_loss {training.max_loss:g}. Lower learning_rate"
-        )
