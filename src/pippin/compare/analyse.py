@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pippin import stats
-from pippin.compare import confounds
+from pippin.compare import confounds, diverged
 from pippin.compare.plan import ArmRun, Plan, judge_scores
 from pippin.core.run import Ledger, environment
 from pippin.core.store import Store
@@ -47,6 +47,7 @@ def metric_of(judge: str) -> Json:
 
 def analyse(plan: Plan, store: Store, command: str) -> Json:
     """The results of a study whose cells are all done (see :mod:`report` for how they are shown)."""
+    plan, lost = diverged.without(plan, store)
     study, metric = plan.study, metric_of(plan.study.judge)
     name, base = metric["name"], study.baseline
     said = {(r.arm.name, r.seed, d): _values(r, key, store) for r in plan.runs for d, key in r.verdicts.items()}
@@ -58,7 +59,8 @@ def analyse(plan: Plan, store: Store, command: str) -> Json:
     found, settings, undeclared = confounds.of_plan(plan, store)
     return {
         "question": study.question,
-        "decision": _decision(pooled, base, sampled, name),
+        "decision": _decision(pooled, base, sampled, name) + diverged.told(lost, study),
+        "diverged": lost,
         "baseline": base,
         "scope": pooled[0]["scope"],
         "metric": metric,

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from pippin.compare.plan import ArmRun, Plan
+from pippin.compare.tuning import points
 from pippin.core import catalog
 from pippin.core.store import Store
 
@@ -230,7 +231,8 @@ def _root(key: str | None, plan: Plan) -> str | None:
 
 def _tuning(tuning: Any) -> str:
     if isinstance(tuning, Mapping):
-        return f"{tuning.get('trials')} trials on {tuning.get('on', 'dev')}"
+        trials = tuning.get("trials") or len(points(tuning))
+        return f"{trials} trials on {tuning.get('on', 'dev')}"
     return str(tuning)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pippin import __version__
-from pippin.compare import inputs
+from pippin.compare import inputs, tuning
 from pippin.compare.study import Arm, Json, Study, arms, kind_of, split_settings, stage_spec, substitute
 from pippin.core import catalog
 from pippin.core.errors import InputError
@@ -60,6 +60,17 @@ class ArmRun:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """One point of the search for one arm: its training cell, its answers and their verdicts on development prompts."""
+
+    arm: str
+    settings: Json
+    train: str | None
+    responses: str
+    verdicts: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """All cells of a study, in an order in which they can be run."""
 
@@ -86,6 +97,16 @@ def plan(study: Study) -> Plan:
         InputError: a file is missing, or a reference goes in a circle.
     """
     return _Planner(study).plan()
+
+
+def plan_trials(study: Study) -> tuple[Mapping[str, Cell], tuple[Trial, ...]]:
+    """The cells of a study's tuning: every arm that a gradient trains under every point of the search, and the baseline
+    as it is, answering the development prompts once at the study's temperature; the first training seed.
+
+    Raises:
+        InputError: as :func:`plan`, or the study has no development prompts.
+    """
+    return _Planner(study).trials()
 
 
 def in_order(cells: Mapping[str, Cell]) -> list[str]:
@@ -169,6 +190,31 @@ class _Planner:
         runs.sort(key=lambda r: (order.get(r.arm.name, len(order)), r.arm.name, r.seed))
         return Plan(self.study, self.cells, tuple(runs), checks, curves)
 
+    def trials(self) -> tuple[Mapping[str, Cell], tuple[Trial, ...]]:
+        dev, seed = self.study.prompts.dev, self.study.seeds[0]
+        if not dev:
+            raise InputError("tuning needs development prompts", where=f"{self.study.where}: prompts.dev")
+        out: list[Trial] = []
+        baseline = next(arm for arm in arms(self.study) if arm.name == self.study.baseline)
+        responses: Json = {}
+
+        def answered(arm: Arm, point: Json) -> Trial:
+            made = Arm(arm.name, arm.values, arm.declared, {**arm.settings, **point})
+            policy, own = self._policy(made, _Names(self, made.values, seed))
+            run = self._evaluate(
+                made, seed, policy, {**own, "prompts_test": dev}, responses.get("baseline"), greedy=False
+            )
+            responses.setdefault("baseline", run)
+            decoding = next(iter(run.responses))
+            return Trial(arm.name, point, run.train, run.responses[decoding], run.verdicts[decoding])
+
+        out.append(answered(baseline, {}))
+        for arm in arms(self.study):
+            method = arm.spec.get("method")
+            if arm.name != self.study.baseline and method and catalog.load("methods", method).terms:
+                out += [answered(arm, point) for point in tuning.points(self.study.tuning)]
+        return self.cells, tuple(out)
+
     def stage(self, name: str, names: _Names) -> str:
         """The output of a stage, as a text that stands where a model, data or reward is named."""
         if name in self.open:
@@ -211,6 +257,7 @@ class _Planner:
             "data": inputs_of.get("data"),
             "prompts": inputs_of.get("prompts", self.study.prompts.train) if method.reads == "prompts" else None,
             "reward": inputs_of.get("reward"),
+            **({"feedback": inputs_of["feedback"]} if "feedback" in inputs_of else {}),
             "template": inputs_of.get("template"),
             "dev": self.study.prompts.dev if develops else None,
             "judge": self.study.judge if develops else None,
@@ -226,7 +273,14 @@ class _Planner:
         return {**spec, "fingerprints": printed}
 
     def _evaluate(
-        self, arm: Arm, seed: int, policy: str, own: Json, baseline: ArmRun | None, external: Json | None = None
+        self,
+        arm: Arm,
+        seed: int,
+        policy: str,
+        own: Json,
+        baseline: ArmRun | None,
+        external: Json | None = None,
+        greedy: bool = True,
     ) -> ArmRun:
         told = self.study.evaluation
         evaluation = {
@@ -235,7 +289,7 @@ class _Planner:
             "template": own.get("template"),
         }
         ways = {f"temperature {told.temperature:g}": (told.temperature, told.n)}
-        if told.greedy and not self._reranks(arm):
+        if told.greedy and greedy and not self._reranks(arm):
             ways["greedy"] = (0.0, 1)
         if "decoding" in own:
             ways = {k: v for k, v in ways.items() if k == own["decoding"]}
@@ -255,7 +309,7 @@ class _Planner:
             verdicts[decoding] = self.add("judge", judged, f"{arm.name} judged, {decoding} (seed {seed})")
         kl = None
         sampled = next((d for d in responses if d != "greedy"), None)
-        if self.study.reference and sampled and external is None:
+        if self.study.reference and sampled and greedy and external is None:
             reference = substitute(self.study.reference, _Names(self, arm.values, seed))
             spec = {
                 "policy": policy,

@@ -29,6 +29,7 @@ from pippin.compare.tables import (
     ledger_table,
     main_table,
     matrices,
+    trials_table,
 )
 from pippin.compare.wording import Results
 from pippin.core.run import replacing
@@ -123,6 +124,7 @@ def _content(results: Results) -> dict[str, Any]:
     names, arms = Names.of(results), arm_rows(results)
     table = main_table(results)
     columns, books = ledger_table(results)
+    points, trials = trials_table(results)
     examples = [_example(e, arm_order(arms)) for e in w.items(results, "examples")]
     return {
         "names": names,
@@ -152,6 +154,8 @@ def _content(results: Results) -> dict[str, Any]:
         "matrices": matrices(results),
         "settings": w.per_field(results, "settings"),
         "tuning": {str(r["name"]): r["tuning"] for r in w.items(results, "arms") if r.get("tuning")},
+        "trial_columns": points,
+        "trials": trials,
         "not_declared": w.items(results, "not_declared"),
         "ledger_columns": columns,
         "ledger": books,

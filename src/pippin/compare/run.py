@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from pippin import stats
-from pippin.compare.plan import Cell, Plan, plan
+from pippin.compare import tuning
+from pippin.compare.plan import Cell, Plan, plan, plan_trials
 from pippin.compare.pool import run_cells
 from pippin.compare.study import Study
+from pippin.compare.trials import read_trials
 from pippin.core.run import file_digest, write_json
 from pippin.core.store import Store
 from pippin.core.types import digest
@@ -38,10 +40,12 @@ def run_study(
     from pippin.compare.report import write_report
 
     started = time.monotonic()
-    planned = plan(study)
     with Store() as store:
-        spent = _run(planned, workers, report, store)
+        study, tried = _tuned(study, workers, report, store)
+        planned = plan(study)
+        spent = _run(planned.cells, workers, report, store)
         results = _analysis(planned, store, command)
+        results["trials"] = tried
         results["seconds"] = {"total": round(time.monotonic() - started, 1), **spent}
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "results.json", results)
@@ -64,9 +68,21 @@ def _analysis(planned: Plan, store: Store, command: str) -> Json:
     return results
 
 
-def _run(planned: Plan, workers: int, report: Callable[[str, int, int], None] | None, store: Store) -> Json:
-    total = len(planned.cells)
-    done = sum(store.cell(key) is not None for key in planned.cells)
+def _tuned(
+    study: Study, workers: int, report: Callable[[str, int, int], None] | None, store: Store
+) -> tuple[Study, list[Json]]:
+    """The study under the settings that its trials chose, and what the trials said."""
+    if not tuning.points(study.tuning):
+        return study, []
+    cells, trials = plan_trials(study)
+    _run(cells, workers, report, store)
+    chosen, tried = read_trials(trials, store)
+    return replace(study, chosen=chosen), tried
+
+
+def _run(cells: Mapping[str, Cell], workers: int, report: Callable[[str, int, int], None] | None, store: Store) -> Json:
+    total = len(cells)
+    done = sum(store.cell(key) is not None for key in cells)
     count = {"done": done}
 
     def watch(cell: Cell, event: str, figures: Json) -> None:
@@ -77,6 +93,6 @@ def _run(planned: Plan, workers: int, report: Callable[[str, int, int], None] | 
 
     if report is not None:
         report(f"{done} of {total} cells are in the store", done, total)
-    spent = run_cells(planned.cells, None, workers=workers, watch=watch)
-    cells = {planned.cells[key].label: round(value, 1) for key, value in spent["seconds"].items()}
-    return {"cells": cells, "ran": len(spent["ran"]), "peak_memory_bytes": spent["peak_memory"]}
+    spent = run_cells(cells, None, workers=workers, watch=watch)
+    seconds = {cells[key].label: round(value, 1) for key, value in spent["seconds"].items()}
+    return {"cells": seconds, "ran": len(spent["ran"]), "peak_memory_bytes": spent["peak_memory"]}

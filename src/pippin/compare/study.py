@@ -14,6 +14,7 @@ settings: {dpo: {model: $sft, data: $feedback}, ppo: {model: $sft, reward: rm/$r
 judge: gold
 seeds: [0, 1]
 baseline: sft
+tuning: {trials: 4, search: {learning_rate: [1e-4, 2e-4, 4e-4, 8e-4]}}   # the same trials for every arm (:mod:`tuning`)
 ```
 
 ``$NAME`` stands for a stage's output, or for the value of an axis. An axis named ``method`` takes a list of methods,
@@ -30,13 +31,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pippin.compare import tuning
 from pippin.core import catalog, config
 from pippin.core.errors import InputError, UnknownName
 
 Json = dict[str, Any]
 REFERENCE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 STAGE_KEYS = {
-    "train": ("method", "model", "data", "prompts", "reward", "template"),
+    "train": ("method", "model", "data", "prompts", "reward", "feedback", "template"),
     "feedback": ("respond", "prompts", "n", "judge", "orders", "temperature", "max_tokens"),
     "use": ("use", "decoding", "template"),
 }
@@ -75,7 +77,7 @@ class Study:
     stages: Json = config.setting({}, "what arms stand on: name -> how it is made")
     settings: Json = config.setting({}, "per arm or method: inputs and settings")
     seeds: tuple[int, ...] = config.setting((0,), "training seeds; each arm is run once a seed")
-    tuning: Any = config.setting("published", "published, or {trials: N, on: dev}")
+    tuning: Any = config.setting("published", "published, or {trials: N, on: dev, search: {SETTING: [values]}}")
     match: Json = config.setting({}, "ledger column -> amount that every arm gets")
     evaluation: Evaluation = config.setting(Evaluation(), "how the arms answer the test prompts")
     reference: str = config.setting("", "policy that KL is measured from; empty: not measured")
@@ -84,6 +86,7 @@ class Study:
     curves: Json = config.setting({}, "name -> {policy, reward, n}: over-optimisation by best-of-n")
     external: tuple[Any, ...] = config.setting((), "checkpoints made elsewhere: {path, name, method, data}")
     gate: str = config.setting("", "expression over delta, delta_low, delta_high, n that must hold")
+    chosen: Json = config.setting({}, "what tuning chose: arm name -> settings")
     text: str = config.setting("", "the file as it was read")
     where: str = config.setting("", "the file's path")
 
@@ -134,6 +137,7 @@ def arms(study: Study) -> list[Arm]:
         if "use" in declared:  # takes a model as it is: what the name's settings say of training is for stages
             own = {k: v for k, v in own.items() if k in EVALUATION_KEYS}
         name = "/".join(labels.values())
+        own |= study.chosen.get(name, {})
         out.append(Arm(name, {a: labels[a] if a == "method" else v for a, v in values.items()}, declared, dict(own)))
     return out
 
@@ -213,6 +217,7 @@ def check(study: Study, lines: Mapping[str, int] | None = None) -> None:
     for n, entry in enumerate(study.external):
         if not isinstance(entry, Mapping) or not {"path", "name"} <= set(entry):
             raise InputError("an external arm needs path and name", where=where(f"external.{n}"), found=entry)
+    tuning.check(study.tuning, where("tuning"))
     if len(set(study.seeds)) != len(study.seeds) or not study.seeds:
         raise InputError("seeds must be different, and at least one", where=where("seeds"), found=study.seeds)
 

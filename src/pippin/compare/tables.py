@@ -17,6 +17,11 @@ Tone = Literal["better", "worse", "unclear"]
 BOUND = "upper bound"  # how a kl_kind starts that is no measurement
 CLEAR = 0.05  # Holm-corrected p below which a difference is called clear
 _OF_ANSWERS = ("kl", "mean_length", "share_without_end")
+_COST = {
+    "seconds of training": "wall_clock",
+    "tokens trained on": "gradient_tokens",
+    "tokens drawn": "policy_tokens_sampled",
+}
 _WORDS = {"better": "clearly better", "worse": "clearly worse", "unclear": "no clear difference"}
 
 
@@ -95,6 +100,32 @@ class Table:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[ArmRows, tuple[Cell, ...], tuple[tuple[str, tuple[Cell, ...]], ...]], ...]
+
+
+def trials_table(results: Results) -> tuple[list[str], list[tuple[str, list[Cell]]]]:
+    """(titles, arm -> cells) of the trials on development prompts: every point, the best of k trials, the cost."""
+    rows = w.items(results, "trials")
+    if not rows:
+        return [], []
+    points = [", ".join(f"{k} {w.setting(v)}" for k, v in t["settings"].items()) for t in rows[0]["trials"]]
+    most = len(rows[0]["expected_best"])
+    titles = [*points, "expected best of " + ", ".join(map(str, range(1, most + 1))), "diverged", *_COST]
+    told = []
+    for row in rows:
+        cells = []
+        for trial in row["trials"]:
+            if trial.get("diverged"):
+                cells.append(Cell("diverged"))
+                continue
+            best = " (chosen)" if trial["settings"] == row["chosen"] else ""
+            cells.append(Cell(w.number(trial["value"]) + best, w.interval(trial["low"], trial["high"]), trial["value"]))
+        cells.append(Cell(", ".join(w.number(v) for v in row["expected_best"])))
+        cells.append(Cell(f"{row['diverged']} of {len(row['trials'])}", order=row["diverged"]))
+        cells += [
+            Cell(w.number(row["ledger"].get(key) or 0, 0), order=row["ledger"].get(key)) for key in _COST.values()
+        ]
+        told.append((str(row["arm"]), cells))
+    return titles, told
 
 
 def arm_rows(results: Results) -> list[ArmRows]:

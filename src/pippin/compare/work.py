@@ -14,7 +14,7 @@ import torch
 from pippin.align.run import align, scorer, with_template
 from pippin.compare import inputs
 from pippin.compare.plan import CELL, Cell, judge_scores
-from pippin.core.errors import InputError
+from pippin.core.errors import Diverged, InputError
 from pippin.core.run import Ledger, write_json
 from pippin.core.store import Store
 from pippin.core.types import Group, Prompt, Response, Sampling
@@ -36,13 +36,20 @@ def run_cell(cell: Cell, store: Store, report: Report | None = None) -> Json:
     done = store.cell(cell.key)
     if done is not None:
         return done["result"]
+    behind = [made["result"] for made in map(store.cell, cell.needs) if made is not None]
+    lost = next((result["diverged"] for result in behind if "diverged" in result), None)
     made = store.artifact(cell.key)
-    if made is not None:  # killed between the folder and the row
+    if lost is not None:  # nothing can be done with a policy that is not there
+        result = {"diverged": lost}
+    elif made is not None:  # killed between the folder and the row
         result = json.loads((made / RESULT).read_text())
     elif cell.kind in ("train", "feedback", "respond"):
-        with store.writing(cell.key) as folder:
-            result = WORK[cell.kind](_paths(cell.spec, store), store, folder, report)
-            write_json(folder / RESULT, result)
+        try:
+            with store.writing(cell.key) as folder:
+                result = WORK[cell.kind](_paths(cell.spec, store), store, folder, report)
+                write_json(folder / RESULT, result)
+        except Diverged as error:  # an outcome of the study, and what the method did with these settings
+            result = {"diverged": str(error)}
     else:
         result = WORK[cell.kind](_paths(cell.spec, store), store, None, report)
     store.add_cell(cell.key, {"kind": cell.kind, "label": cell.label, **cell.spec}, result)
@@ -82,6 +89,7 @@ def train(spec: Json, store: Store, folder: Path, report: Report | None) -> Json
         reward=spec["reward"],
         development=inputs.read_prompts(spec["dev"], seed) if spec["dev"] else (),
         judge=spec["judge"],
+        feedback=spec.get("feedback"),
         out=folder,
         report=report,
     )

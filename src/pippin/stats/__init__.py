@@ -40,7 +40,7 @@ from pippin.stats.estimate import (
     wilson,
 )
 from pippin.stats.overoptimisation import BandPoint, Overoptimisation, fit_overoptimisation
-from pippin.stats.planning import cluster_sd, holm, minimum_detectable_effect, sample_size
+from pippin.stats.planning import cluster_sd, expected_best, holm, minimum_detectable_effect, sample_size
 from pippin.stats.ranking import PeerRank, best_of_n, best_of_n_kl, best_of_n_win_rate, peer_rank, win_rate
 from pippin.stats.raters import (
     AlternativeAnnotator,
@@ -89,6 +89,7 @@ __all__ = [
     "consistency",
     "corrected",
     "difference",
+    "expected_best",
     "expected_calibration_error",
     "fit_overoptimisation",
     "fleiss_kappa",

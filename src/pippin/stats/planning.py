@@ -92,6 +92,23 @@ def sample_size(effect: float, sd: float, *, power: float = 0.8, alpha: float = 
     return high
 
 
+def expected_best(values_N: np.ndarray) -> np.ndarray:
+    """Mean, over all sets of k of N trials (values of shape (N,)), of the best among them: shape (N,), k = 1 ... N.
+
+    Source: Dodge et al. 2019 (arXiv 1909.03004), section 3.1; here without replacement, since the trials of a search
+    are all different: the i-th smallest value is the best of C(i-1, k-1) of the C(N, k) sets.
+
+    Raises:
+        InputError: a value is missing, or there is none.
+    """
+    values = np.sort(np.asarray(values_N, dtype=np.float64))
+    if not len(values) or not np.isfinite(values).all():
+        raise InputError("trials without a value", where="values", found=values_N.tolist(), expected="numbers")
+    n = len(values)
+    sets_N_N = np.array([[math.comb(i, k) / math.comb(n, k + 1) for i in range(n)] for k in range(n)])
+    return sets_N_N @ values
+
+
 def cluster_sd(estimate: Estimate) -> float:
     """The deviation per cluster that an interval implies (a scalar): half-width / z times the root of clusters.
 

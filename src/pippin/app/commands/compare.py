@@ -174,23 +174,31 @@ def _known(gate: str, figures: dict[str, Any]) -> str:
 def _plan(console: Console, file: str) -> None:
     """Arms, and the cells that stand behind them: which are stored, and which would be run."""
     from pippin.compare.plan import plan as make
+    from pippin.compare.plan import plan_trials
     from pippin.compare.study import read_study
+    from pippin.compare.tuning import points
     from pippin.core.store import Store
 
     made = make(read_study(file))
+    tried, trials = plan_trials(made.study) if points(made.study.tuning) else ({}, ())
     with Store() as store:
-        stored = {key for key in made.cells if store.cell(key) is not None}
+        stored = {key for key in {**made.cells, **tried} if store.cell(key) is not None}
     console.say(made.study.question)
+    if trials:
+        told = f"{len(trials) - 1} trials first, {len(tried)} cells of which {len(stored & set(tried))} are stored"
+        console.say(f"{told}; then the study under the settings that they choose, in place of these:")
     arms = [(r.arm.name, r.seed, ", ".join(r.verdicts), "made elsewhere" if r.external else "") for r in made.runs]
     console.table(("arm", "seed", "decoding", ""), arms)
     rows = [(cell.kind, cell.label, "stored" if key in stored else "to run") for key, cell in made.cells.items()]
-    console.table(("cell", "for", ""), rows, title=f"{len(rows) - len(stored)} of {len(rows)} cells to run")
+    missing = sum(key not in stored for key in made.cells)
+    console.table(("cell", "for", ""), rows, title=f"{missing} of {len(rows)} cells to run")
     console.result(
         {
             "question": made.study.question,
             "arms": [{"name": a, "seed": s, "decodings": d.split(", "), "external": bool(e)} for a, s, d, e in arms],
             "cells": [{"key": k, "kind": c.kind, "label": c.label, "needs": list(c.needs), "stored": k in stored}
                       for k, c in made.cells.items()],
+            "trials": [{"arm": t.arm, "settings": t.settings} for t in trials[1:]],
         }
     )  # fmt: skip
 
