@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from app_rows import responses, rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -302,3 +303,16 @@ def test_a_person_watching_sees_a_bar_and_a_pipe_does_not(files, tmp_path):
     assert done.stdout.decode().splitlines() == ["r.jsonl: 3 responses to 3 prompts"]
     piped = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=True)
     assert piped.stderr == ""
+
+
+def test_a_new_study_is_whole_and_never_overwrites(pippin, tmp_path):
+    file = tmp_path / "mine.yaml"
+    made = pippin("compare", "--new", file)
+    assert made.code == 0 and "--plan" in made.out
+    again = pippin("compare", "--new", file)
+    assert again.code == 2 and "there already" in again.err
+    planned = json.loads(pippin("compare", file, "--plan", "--json", "-").out)
+    assert [arm["name"] for arm in planned["arms"][::2]] == ["sft", "dpo", "simpo"]
+    assert [t["settings"]["learning_rate"] for t in planned["trials"]] == [1e-4, 4e-4] * 2
+    schema = json.loads(pippin("compare", "--schema").out)
+    assert set(yaml.safe_load(file.read_text())) <= set(schema["properties"])

@@ -7,7 +7,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHead
 
 from pippin.core.errors import InputError
 from pippin.lm import forward
-from pippin.lm.forward import exact_kl, next_logps, pad, response_hidden, response_logps, response_stats
+from pippin.lm.forward import exact_kl, next_logps, pad, response_hidden, response_logps, response_stats, token_kl
 
 
 def capped_gemma():
@@ -218,3 +218,30 @@ def test_bad_masks(batch, model):
 def test_pad_id_equal_to_a_token_of_the_row(model):
     _, attention = pad([[5, 2, 6, 2], [7, 2]], 2)
     assert attention.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+
+
+def test_kl_of_models_that_read_other_things_before_the_response():
+    """Response tokens that stand elsewhere in what the reference reads, whose vocabulary lacks the newest tokens."""
+    a, b = tiny_llama(0), tiny_llama(1)
+    known = a.get_input_embeddings().weight.shape[0]
+    torch.manual_seed(0)
+    a.resize_token_embeddings(known + 2)
+    torch.nn.init.normal_(a.get_input_embeddings().weight[known:], std=0.5)
+    prefixed = [[known + 1, 3, 5, 7, 9], [4, known, 6, 8, 2]]
+    plain = [[3, 5, 7, 9], [4, 6, 8, 2]]  # without the new token
+    ids, attention = pad(prefixed, 0)
+    mask = pad([[0, 0, 0, 1, 1], [0, 0, 0, 1, 1]], 0)[0].bool()
+    ids_b, attention_b = pad(plain, 0)
+    mask_b = pad([[0, 0, 1, 1], [0, 0, 1, 1]], 0)[0].bool()
+    with torch.no_grad():
+        kl_N_T = token_kl(
+            a, b, ids, attention, mask, ids_b_N_T=ids_b, attention_b_N_T=attention_b, mask_b_N_T=mask_b,
+            without=(known, known + 1),
+        )  # fmt: skip
+        za, zb = (m(input_ids=i).logits for m, i in ((a, ids), (b, ids_b)))
+    for n in range(2):
+        for t, t_b in ((3, 2), (4, 3)):
+            p = torch.distributions.Categorical(logits=za[n, t - 1, :known])
+            q = torch.distributions.Categorical(logits=zb[n, t_b - 1])
+            want = torch.distributions.kl_divergence(p, q).item()
+            assert kl_N_T[n, t].item() == pytest.approx(want, rel=1e-4)

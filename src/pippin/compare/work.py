@@ -21,7 +21,7 @@ from pippin.core.types import Group, Prompt, Response, Sampling
 from pippin.data import files
 from pippin.judge.ask import ORDERS, Pair
 from pippin.judge.resolve import resolve
-from pippin.lm.forward import exact_kl, pad
+from pippin.lm.forward import pad, token_kl
 from pippin.lm.hf import load_policy
 from pippin.lm.policy import Policy
 from pippin.stats import best_of_n_kl
@@ -175,18 +175,38 @@ def kl(spec: Json, store: Store, folder: Path | None, report: Report | None) -> 
         n = policy.decoding.n
         return {"values": {rows[0][0].id: [best_of_n_kl(n)]}, "kind": "upper bound: log n - (n-1)/n", "n": n}
     reference = load_policy(spec["reference"])
-    if policy.chat.tokenizer_hash != reference.chat.tokenizer_hash:
+    added = _added_tokens(policy, reference)
+    if added is None:
         raise InputError("KL needs one vocabulary", found="two tokenizers", where=spec["policy"])
+    without = tuple({*added, *policy.banned_ids})
     rows = [(p, r) for p, r in rows if r.text or r.stop == "end"]  # a response without a token has no KL
-    encoded = [policy.chat.example(p.messages, r.text, ended=r.stop == "end") for p, r in rows]
     values: list[float] = []
     with torch.inference_mode():
-        for start in range(0, len(encoded), 64):
-            part = encoded[start : start + 64]
-            ids, attention = pad([e[0] for e in part], policy.chat.pad_id)
-            mask, _ = pad([e[1] for e in part], 0)
-            values += exact_kl(policy.model, reference.model, ids, attention, mask.bool()).tolist()
+        for start in range(0, len(rows), 64):
+            ids, attention, mask = _laid_out(policy, rows[start : start + 64])
+            theirs = _laid_out(reference, rows[start : start + 64])
+            kl_N_T = token_kl(
+                policy.model, reference.model, ids, attention, mask, without=without,
+                ids_b_N_T=theirs[0], attention_b_N_T=theirs[1], mask_b_N_T=theirs[2],
+            )  # fmt: skip
+            values += kl_N_T.sum(-1).tolist()
     return {"values": _by_prompt([p.id for p, _ in rows], values), "kind": "exact"}
+
+
+def _laid_out(policy: Policy, rows: Sequence[tuple[Prompt, Response]]) -> list[torch.Tensor]:
+    """Ids, attention and response mask ``[N, T]`` of responses as this policy gives them: after its own prefix."""
+    prefix = policy.decoding.prefix
+    encoded = [policy.chat.example(p.messages, r.text, ended=r.stop == "end", prefix=prefix) for p, r in rows]
+    ids, attention = pad([e[0] for e in encoded], policy.chat.pad_id)
+    return [ids, attention, pad([e[1] for e in encoded], 0)[0].bool()]
+
+
+def _added_tokens(policy: Policy, reference: Policy) -> list[int] | None:
+    """Tokens that the policy has and the reference has not; None where the others are not the reference's."""
+    mine, theirs = policy.chat.tokenizer.get_vocab(), reference.chat.tokenizer.get_vocab()
+    if any(mine.get(token) != place for token, place in theirs.items()):
+        return None
+    return sorted(place for token, place in mine.items() if token not in theirs)
 
 
 def check(spec: Json, store: Store, folder: Path | None, report: Report | None) -> Json:

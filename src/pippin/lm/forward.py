@@ -141,6 +141,7 @@ def token_kl(
     *,
     ids_b_N_T: torch.Tensor | None = None,
     attention_b_N_T: torch.Tensor | None = None,
+    mask_b_N_T: torch.Tensor | None = None,
     without: Sequence[int] = (),
 ) -> torch.Tensor:
     """``kl_N_T``: KL(a || b) of the distribution of each response token, in nats, with gradients of a.
@@ -148,7 +149,9 @@ def token_kl(
     Args:
         ids_b_N_T: what b reads, where that is something else before the response (no control tokens for a reference).
         attention_b_N_T: what b may see, where that is less.
-        without: tokens that neither may draw: both distributions are renormalised over the others.
+        mask_b_N_T: where the same response tokens stand in what b reads, where that is elsewhere.
+        without: tokens that neither may draw: both distributions are renormalised over the others. They may be tokens
+            that b does not have.
     """
     ids, attention, mask = _ready(model_a, ids_N_T, attention_N_T, mask_N_T)
     seen_by_b = attention if attention_b_N_T is None else attention_b_N_T.to(attention.device)
@@ -156,14 +159,15 @@ def token_kl(
     n_P, t_P = mask.nonzero(as_tuple=True)
     a = _rows(model_a, ids, attention, n_P, t_P - 1, temperature)
     with torch.no_grad() if not next(model_b.parameters()).requires_grad else nullcontext():
-        b = _rows(model_b, read_by_b, seen_by_b, n_P, t_P - 1, temperature)
+        at_P = (n_P, t_P) if mask_b_N_T is None else mask_b_N_T.to(ids.device).nonzero(as_tuple=True)
+        b = _rows(model_b, read_by_b, seen_by_b, at_P[0], at_P[1] - 1, temperature)
 
     def of_chunk(start: int, stop: int) -> torch.Tensor:
         logits_a, logits_b = a.logits(start, stop), b.logits(start, stop)
         if without:
             keep = torch.ones(logits_a.shape[-1], dtype=torch.bool, device=logits_a.device)
             keep[list(without)] = False
-            logits_a, logits_b = logits_a[:, keep], logits_b[:, keep]
+            logits_a, logits_b = logits_a[:, keep], logits_b[:, keep[: logits_b.shape[-1]]]
         logp_a, logp_b = logits_a.log_softmax(-1), logits_b.log_softmax(-1)
         return (logp_a.exp() * (logp_a - logp_b)).sum(-1)[None]
 

@@ -34,8 +34,12 @@ _ARM_FIGURES = ("delta", "delta_low", "delta_high", "p", "n")
 def compare(
     first: Annotated[
         str,
-        typer.Argument(metavar="V1|STUDY.yaml", help="A study, or V1: a response file, model, checkpoint or run."),
-    ],
+        typer.Argument(
+            metavar="V1|STUDY.yaml",
+            help="A study, or V1: a response file, model, checkpoint or run.",
+            show_default=False,
+        ),
+    ] = "",
     second: Annotated[str, typer.Argument(metavar="V2", help="V2, of the same kinds.", show_default=False)] = "",
     judge: Annotated[str, typer.Option(help="Who says which is better.", show_default=False)] = "",
     prompts: Annotated[
@@ -58,6 +62,11 @@ def compare(
     ] = False,
     metric: Annotated[str, typer.Option(help="win: shares of wins; score: a judge's numbers.")] = "win",
     plan: Annotated[bool, typer.Option("--plan", help="A study: show arms and cells, and run nothing.")] = False,
+    new: Annotated[
+        Path | None,
+        typer.Option("--new", metavar="FILE", help="Write a study with comments, ready to run.", show_default=False),
+    ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of studies, for editors.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="A study: folder of the report.", show_default="the study's name")
     ] = None,
@@ -78,6 +87,11 @@ def compare(
 
     console = Console(json)
     use_files(with_)
+    if schema or new:
+        _schema() if schema else _new(console, new)
+        return
+    if not first:
+        raise InputError("nothing to compare", expected="STUDY.yaml, or V1 V2 --judge JUDGE", mend="Or: --new FILE")
     if (people or rogan_gladen) and not second:
         raise InputError("people's labels correct a judge of two", found=first, expected="V1 V2 --judge JUDGE")
     if not second:
@@ -169,6 +183,33 @@ def _known(gate: str, figures: dict[str, Any]) -> str:
     return ", ".join(
         f"{k} = {figures[k]:.4g}" if isinstance(figures[k], float) else f"{k} = {figures[k]}" for k in named
     )
+
+
+def _schema() -> None:
+    """The JSON schema of study files, on standard output."""
+    import json
+
+    from pippin.compare.schema import study_schema
+
+    typer.echo(json.dumps(study_schema(), indent=1))
+
+
+def _new(console: Console, file: Path | None) -> None:
+    """A study with comments under a new name.
+
+    Raises:
+        InputError: the file is there already.
+    """
+    from pippin.compare import study
+    from pippin.core.run import replacing
+
+    assert file is not None
+    if file.exists():
+        raise InputError("the file is there already", where=str(file), mend="Choose another name")
+    text = Path(study.__file__).with_name("templates") / "study.yaml"
+    with replacing(file) as made:
+        made.write(text.read_bytes())
+    console.say(f"{file}: a study with comments. Next: pippin compare {file} --plan")
 
 
 def _plan(console: Console, file: str) -> None:
