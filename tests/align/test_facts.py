@@ -2,7 +2,7 @@
 
 import pytest
 
-from pippin.align.facts import COLUMNS, facts
+from pippin.align.facts import COLUMNS, facts, sketch
 from pippin.core import catalog
 
 METHODS = catalog.names("methods")
@@ -45,3 +45,34 @@ def test_what_is_said_is_what_happens(name, make_bench):
         groups = step(bench.context, groups)
     assert (bench.context.ledger.policy_tokens_sampled > 0) == (said["responses"] in ("once", "online"))
     assert bool(bench.method.terms) == (said["responses"] != "in use")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_text_of_a_file_says_the_same_as_the_loaded_method(name):
+    """So that a listing need not load torch: no method of the package needs to be run for it."""
+    [path] = [e.path for e in catalog.entries("methods") if e.name == name]
+    read = sketch(path)
+    assert read is not None
+    assert facts(read) == facts(catalog.load("methods", name))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("reads=", "**more, reads="),
+        ("lambda config: frozenset({'reference'})", "my_parts"),
+        ("lambda config: frozenset({'reference'})", "lambda config: OTHERS"),
+        ("Method(", "make("),
+        ("class Config", "class Settings"),
+    ],
+)
+def test_where_the_text_does_not_say_it_nothing_is_guessed(change, tmp_path):
+    text = (
+        "class Config:\n    beta: float = setting(0.1, 'x')\n\n\n"
+        "METHOD = Method(config=Config, reads='preferences', layout=x, parts=lambda config: frozenset({'reference'}))\n"
+    )
+    (tmp_path / "m.py").write_text(text)
+    assert facts(sketch(tmp_path / "m.py"))["reference"] == "yes"
+    (tmp_path / "m.py").write_text(text.replace(*change))
+    read = sketch(tmp_path / "m.py")
+    assert read is None

@@ -629,7 +629,7 @@ def test_fine_grained_with_a_score_is_ppo_with_a_raw_reward(make_bench):
     fine = make_bench("fine_grained", kl_coef=0.1, vf_coef=0.1, num_generations=1)
     plain = make_bench("ppo", kl_coef=0.1, vf_coef=0.1)
     plain.context.state.update(score_std=1.0, score_mean=0.0)
-    object.__setattr__(plain.context.config, "missing_eos_penalty", 0.0)
+    object.__setattr__(plain.context.config, "score_without_end", 0.0)
     plain.context.scorer = fine.context.scorer = lambda prompts, texts: [-float(len(t)) / 10 for t in texts]
     pools = [pool_of(b) for b in (fine, plain)]
     for a, b in zip(*(p.examples for p in pools), strict=True):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pippin.align import loop
-from pippin.align.shapes import Batch, Example, collate, cut
-from pippin.lm import forward, shared
+from pippin.align.shapes import Batch, Example, Size, collate, cut
+from pippin.lm import forward, shared, threads
 from pippin.lm.hf import load_policy
 
 
@@ -18,9 +18,9 @@ def passes(monkeypatch):
     seen = []
     real = forward._rows
 
-    def counted(model, ids, *rest, **named):
-        seen.append(ids.numel())
-        return real(model, ids, *rest, **named)
+    def counted(model, inputs, *rest, **named):
+        seen.append(inputs.ids_N_T.numel())
+        return real(model, inputs, *rest, **named)
 
     monkeypatch.setattr(forward, "_rows", counted)
     return seen
@@ -117,15 +117,47 @@ def test_a_window_of_attention_is_not_exceeded(passes, monkeypatch):
     assert passes == [22, 42]
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("sft", {}), ("dpo", {}), ("kto", {}), ("ppo", {}), ("reward_model", {"head": "last"}), ("sft", {"bf16": True})],
+)
+def test_rows_end_to_end_give_the_same_loss_and_gradient(name, settings, make_bench, passes, monkeypatch):
+    """Also where a term reads values, scores or the full KL, and with the short groups of a batch put together."""
+    told = {}
+    for way in (True, False):
+        with monkeypatch.context() as patch:
+            patch.setattr(threads, "SMALL", 0 if way else 10**9)
+            bench = make_bench(name, per_device_train_batch_size=4, gradient_accumulation_steps=2, **settings)
+            pool = loop._prepare(bench.method, bench.context, bench.networks, None)
+            passes.clear()
+            told[way] = (*step(bench, pool), list(passes))
+    close = {"atol": 2e-2, "rtol": 2e-2} if settings.get("bf16") else {"atol": 1e-5, "rtol": 1e-4}
+    assert told[True][0] == pytest.approx(told[False][0], abs=close["atol"])
+    torch.testing.assert_close(told[True][1], told[False][1], **close)
+    assert told[True][3] == told[False][3], "the ledger counts the tokens of the examples, however they are read"
+    assert sum(told[True][4]) < sum(told[False][4]) and len(told[True][4]) <= len(told[False][4])
+
+
+def test_layers_that_compute_again_keep_their_padding(make_bench, passes, monkeypatch):
+    """Attention run again in the backward pass would not know the pieces, and would see other rows."""
+    monkeypatch.setattr(threads, "SMALL", 0)
+    told = {}
+    for way in (True, False):
+        bench = make_bench("sft", gradient_checkpointing=way)
+        told[way] = step(bench, loop._prepare(bench.method, bench.context, bench.networks, None))
+    assert told[True][0] == pytest.approx(told[False][0], abs=1e-5)
+    torch.testing.assert_close(told[True][1], told[False][1], atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("most", [1, 2, 3, 8])
 def test_the_cut_has_the_fewest_tokens(most):
     rng = np.random.default_rng(most)
     for _ in range(20):
-        sizes = [(int(rng.integers(1, 4)), int(rng.integers(1, 400))) for _ in range(6)]
-        order = sorted(range(6), key=lambda i: -sizes[i][1])
+        sizes = [Size(int(rng.integers(1, 4)), int(rng.integers(1, 400))) for _ in range(6)]
+        order = sorted(range(6), key=lambda i: -sizes[i].longest)
 
         def cost(parts, sizes=sizes):
-            return sum(128 + sum(sizes[i][0] for i in p) * max(sizes[i][1] for i in p) for p in parts)
+            return sum(128 + sum(sizes[i].rows for i in p) * max(sizes[i].longest for i in p) for p in parts)
 
         found = cut(sizes, most)
         assert sorted(i for part in found for i in part) == list(range(6))
@@ -136,6 +168,17 @@ def test_the_cut_has_the_fewest_tokens(most):
 
 
 def test_like_lengths_come_together():
-    assert cut([(1, 10), (1, 500), (1, 12), (1, 480)], 2) == [[1, 3], [2, 0]]
-    assert cut([(1, 10), (1, 2000)], 8) == [[1], [0]], "a short row is not padded to a long one"
+    assert cut([Size(1, n) for n in (10, 500, 12, 480)], 2) == [[1, 3], [2, 0]]
+    assert cut([Size(1, n) for n in (10, 2000)], 8) == [[1], [0]], "a short row is not padded to a long one"
     assert cut([], 4) == []
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_rows_end_to_end_fill_what_the_longest_groups_would_take(most):
+    rng = np.random.default_rng(most)
+    tokens = rng.integers(1, 400, size=30).tolist()
+    parts = cut([Size(2, n // 2 + 1, n) for n in tokens], most)
+    filled = [sum(tokens[i] for i in part) for part in parts]
+    assert sorted(i for part in parts for i in part) == list(range(30))
+    assert max(filled) <= most * max(tokens)
+    assert len(parts) <= 1 + 1.2 * sum(tokens) / (most * max(tokens)) < 30 / most

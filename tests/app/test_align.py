@@ -8,6 +8,7 @@ import yaml
 from app_rows import rows_of
 
 from pippin.app import job
+from pippin.core import catalog
 from pippin.core.errors import InputError, UnknownName
 
 WORDS = ["apple", "pear", "kiwi", "lemon", "cherry", "grape", "plum", "peach", "melon", "fig"]
@@ -119,6 +120,9 @@ def test_config_file_flags_and_defaults_in_that_order(pippin, files):
         (["align"], "'method' is missing"),
         (["align", "sft", "--out", "run"], "'model' is missing"),
         ([*SFT, "--max_stps", "3"], "Did you mean '--max_steps'?"),
+        ([*SFT, "--warmup_steps", "0.1"], "Give their share of all steps as warmup_ratio"),
+        ([*SFT, "--report_to", "tensorbord"], "no tracker named 'tensorbord'. Did you mean 'tensorboard'?"),
+        ([*SFT[:2], *SFT[4:]], "'model' is missing"),
         ([*SFT, "--modle", "x"], "Did you mean '--model'?"),
         ([*SFT, "--max_steps", "many"], "whole number"),
         ([*SFT[:4], "--out", "run"], "sft reads demonstrations, and there are none. Give --data FILE"),
@@ -139,6 +143,67 @@ def test_what_is_wrong_is_one_line_and_leaves_nothing(pippin, files, tmp_path, a
     assert told.err.count("\n") == 1
     assert words in told.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_is_not_trained_again_unless_its_data_changed(pippin, files, tmp_path, monkeypatch):
+    files("pairs.jsonl", PAIRS[:8])
+    command = ("align", "dpo", "--model", "world/base", "--data", "pairs.jsonl", "--out", "run", "--watch_prompts", "0")
+    assert pippin(*command).code == 0
+    weights = (tmp_path / "run" / "model.safetensors").read_bytes()
+    from pippin.align import loop, publish
+
+    train = loop.train
+    monkeypatch.setattr(loop, "train", None)
+    pushed = []
+    monkeypatch.setattr(publish, "ready", lambda name: "me")
+    monkeypatch.setattr(
+        publish, "push", lambda folder, name, private: pushed.append((name, private)) or "https://hub/me/run"
+    )
+    told = pippin(*command, "--push_to_hub", "--hub_private_repo", "true", "--json", "-")
+    assert told.code == 0, told.err
+    assert "is finished, and is not trained again" in told.err
+    assert pushed == [("run", True)] and told.json["hub"] == "https://hub/me/run"
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == weights
+    assert "| data | `pairs.jsonl`, digest" in (tmp_path / "run" / "README.md").read_text()
+    monkeypatch.setattr(loop, "train", train)
+    files("pairs.jsonl", PAIRS[8:16])
+    told = pippin(*command)
+    assert told.code == 0 and "not trained again" not in told.err
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() != weights
+
+
+@pytest.mark.parametrize("name", catalog.names("methods"))
+def test_what_print_config_prints_is_the_same_run_as_a_file(pippin, files, name):
+    first = pippin("align", name, "--print-config")
+    assert first.code == 0, first.err
+    files("again.yaml", first.out)
+    again = pippin("align", "again.yaml", "--print-config")
+    assert again.out == first.out
+    assert pippin("align", "again.yaml").err.startswith("error: again.yaml: the setting 'model' is empty. Give --model")
+    filled = pippin("align", "again.yaml", "--model", "world/base", "--out", "o", "--print-config", "--json", "-").json
+    direct = pippin("align", name, "--model", "world/base", "--out", "o", "--print-config", "--json", "-").json
+    assert filled == direct
+
+
+def test_help_has_the_methods_own_settings_and_the_shared_ones(pippin):
+    told = pippin("align", "ppo", "--help")
+    own, _, shared = told.out.partition("Settings of ppo:")[2].partition("Settings of every method")
+    assert "--kl_coef" in own and "--learning_rate" not in own
+    assert "--learning_rate" in shared and "[3e-06]" in shared  # as the method has it
+    assert "--kl_coef" not in pippin("align", "--help").out
+
+
+def test_an_interrupt_says_what_is_kept(pippin, files, tmp_path, monkeypatch):
+    files("pairs.jsonl", PAIRS[:8])
+    from pippin.align import run
+
+    def stopped(*rest, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "align", stopped)
+    told = pippin("align", "dpo", "--model", "world/base", "--data", "pairs.jsonl", "--out", "run")
+    assert told.code == 130
+    assert "no checkpoint yet (save_steps says how often)" in told.err and "run the same command" in told.err
 
 
 def test_flags():

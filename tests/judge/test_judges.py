@@ -43,6 +43,17 @@ def test_rules() -> None:
         resolve("rule/first").score([(long.prompt, long.first)])
 
 
+def test_length_is_all_that_one_rule_sees() -> None:
+    rule = resolve("rule/length?target=4")
+    texts = {"": 0.0, "a": 0.25, "a b\nc": 0.75, "a b c d": 1.0, "a b c d e": 0.75, "a " * 8: 0.0, "a " * 16: -2.0}
+    prompt = Prompt(user("?"))
+    said = rule.score([(prompt, Response(prompt.id, assistant(text))) for text in texts])
+    assert [s.value for s in said] == list(texts.values())  # 1 - |words / target - 1|
+    assert rule.info.name == "rule/length?target=4" == said[0].by
+    near, far = pair("?", "three words here", "one two three four five six"), pair("?", "a b c", "a b c d e")
+    assert outcomes("rule/length?target=4", near, far) == [FIRST, SECOND, TIE, TIE]
+
+
 # ---------------------------------------------------------------- names
 
 
@@ -55,6 +66,10 @@ def test_rules() -> None:
         ("nothing/like/it", "no model named"),
         (" ", "no judge is named"),
         ("rule/longer?x=1", "takes no settings"),
+        ("rule/length", "target"),
+        ("rule/length?target=0", "one word or more"),
+        ("rule/length?target=long", "target: wrong type"),
+        ("rule/length?targt=4", "Did you mean 'target'"),
         ("simulated/world?sharpnes=1", "Did you mean 'sharpness'"),
         ("simulated/world?sharpness=x", "sharpness: wrong type"),
         ("simulated/alpaca", "no simulated annotator named"),
@@ -195,7 +210,7 @@ def test_a_python_function(tmp_path: Path) -> None:
     assert [s.outcome for s in resolve(f"python/{file}:odd").score([(shown.prompt, shown.first)])] == [
         Outcome.ABSTAINED
     ]
-    for name, said in (("odd", "something else than a number"), ("few", "wrong number of scores"), ("word", "'words'")):
+    for name, said in (("odd", "something else than a number"), ("few", "wrong number of values"), ("word", "'words'")):
         with pytest.raises(InputError, match=said):
             resolve(f"python/{file}:{name}").compare([shown])
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize
 
 from pippin.core.errors import InputError
-from pippin.stats import Bootstrap, best_of_n_kl, fit_overoptimisation
+from pippin.stats import Bootstrap, best_of_n_kl, fit_overoptimisation, in_first_units
 
 KL = np.array([best_of_n_kl(n) for n in (1, 2, 4, 16, 64, 256, 1000)])
 D = np.sqrt(KL)
@@ -61,6 +61,28 @@ def test_no_peak_is_claimed_where_no_fall_is_shown() -> None:
     made = fit_overoptimisation(rising, KL, "best_of_n", bootstrap=FAST)
     assert made.beta.low <= 0 < made.beta.value
     assert made.peak_distance is None and made.peak_gold is None
+
+
+@pytest.mark.parametrize(("nearest", "farthest", "seen"), [(0.1, 1.0, False), (3.0, 9.0, False), (0.1, 9.0, True)])
+def test_a_peak_outside_the_distances_was_not_seen(nearest: float, farthest: float, seen: bool) -> None:
+    d = np.linspace(nearest, farthest, 8)
+    clean = np.tile(curve(d, "best_of_n", 1.0, 0.25), (30, 1)) * (1 + np.linspace(-0.01, 0.01, 30)[:, None])
+    made = fit_overoptimisation(clean, d**2, "best_of_n", bootstrap=FAST)
+    assert (made.nearest, made.farthest) == pytest.approx((nearest, farthest))
+    assert made.peak_distance is not None and made.peak_distance.value == pytest.approx(2.0)
+    assert made.peak_seen == seen
+
+
+def test_the_first_policy_has_mean_0_and_deviation_1_on_its_own_scale() -> None:
+    rng = np.random.default_rng(4)
+    first = 7 + 3 * rng.normal(size=(40, 4))
+    own = in_first_units(first, first)
+    assert (own.mean(), own.std()) == pytest.approx((0, 1))
+    assert in_first_units(first + 6, first).mean() == pytest.approx(6 / first.std())
+    assert in_first_units(-5 * first + 2, -5 * first + 2) == pytest.approx(-own)  # shift and scale do not matter
+    for bad in (np.ones(5), np.array([1.0, np.nan]), np.array([])):
+        with pytest.raises(InputError):
+            in_first_units([1.0], bad)
 
 
 def test_baseline_centres_each_prompt() -> None:

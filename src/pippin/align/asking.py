@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from numbers import Real
 from typing import Any
 
 from pippin.align.sources import Comparer, Feedback, Scorer, Segments
 from pippin.core.errors import InputError
-from pippin.core.functions import load_function
+from pippin.core.functions import answers, load_function
 from pippin.core.types import (
     Choice,
     Key,
@@ -82,7 +83,8 @@ def segments(judge: str | Judging, seed: int = 0) -> Segments:
         function = cache(partial(_function, name))  # when first asked: most methods want its numbers only
 
         def own(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[list[tuple[int, int, float]]]:
-            said = function()(prompts=[p.text for p in prompts], completions=list(texts))
+            asked = {"prompts": [p.text for p in prompts], "completions": list(texts)}
+            said = answers(function(), name, len(texts), **asked)
             return [_parts(found, text, name) for found, text in zip(said, texts, strict=True)]
 
         return own
@@ -110,7 +112,8 @@ def feedback_of(spec: str, seed: int = 0) -> Feedback:
     if spec.startswith("python/"):
         function = _function(spec)
         return lambda prompts, texts: [
-            str(said or "") for said in function(prompts=[p.text for p in prompts], completions=list(texts))
+            str(said or "")
+            for said in answers(function, spec, len(texts), prompts=[p.text for p in prompts], completions=list(texts))
         ]
     say = writer(spec, seed, _WORDS, temperature=0.0)
 
@@ -188,10 +191,12 @@ def _mean_credit(choices: Sequence[Choice], first: str) -> float | None:
 
 
 def _parts(found: Any, text: str, spec: str) -> list[tuple[int, int, float]]:
-    if isinstance(found, (int, float)):
-        return [(0, len(text), float(found))]
     try:
-        return [(int(a), int(b), float(v)) for a, b, v in found]
+        given = [(0, len(text), found)] if isinstance(found, Real) else found
+        parts = [(int(a), int(b), float(v)) for a, b, v in given]
     except (TypeError, ValueError):
-        raise InputError("the function gave neither a number nor segments", where=spec, found=found,
-                         expected="a number, or a list of (from, to, reward)") from None  # fmt: skip
+        parts = [(0, 0, math.nan)]
+    if not all(math.isfinite(v) for _, _, v in parts):
+        raise InputError("the function gave neither a finite number nor segments", where=spec, found=repr(found),
+                         expected="a number, or a list of (from, to, reward)")  # fmt: skip
+    return parts

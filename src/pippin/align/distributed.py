@@ -5,28 +5,79 @@ whole batch. It runs its own micro-batches; gradients are added up, not averaged
 What is drawn, judged or read is made in the first process and sent to the others; it alone writes files. The result is
 that of one process up to rounding. The settings say the same batch whatever the number of processes.
 
+An error in one of them ends them all (:func:`together`), and one of them says why.
+
 Without ``torchrun`` there is one process, and every function here is the identity.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
+from pippin.core.errors import PippinError
+
 T = TypeVar("T")
 
 _PATIENCE = timedelta(days=7)  # the others wait while the first one draws and judges
+_FAILED = "pippin/failed"  # in the processes' common store: who failed first, and its exit code
+_GRACE = 1.0  # seconds; torchrun ends all when one has ended, and the one that speaks is to finish
+
+
+class Lost(PippinError):
+    """Another process of this run has ended and has not said why."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another process of this run has ended without a word (killed, or out of memory?). "
+            "Run the same command to go on from the last checkpoint"
+        )
 
 
 def start() -> None:
     """Join the processes that ``torchrun`` has started; nothing where it has not."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         dist.init_process_group("gloo", timeout=_PATIENCE)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Within it, an error of one process ends all of them: no process waits for one that has failed.
+
+    The process that fails first raises its error; the others leave with its exit code and without a word. All of them
+    leave the group, so that no other run can follow in these processes.
+
+    Raises:
+        SystemExit: another process has failed before.
+        Lost: another process is gone and has left no error.
+    """
+    try:
+        yield
+    except Exception as error:
+        if size() == 1:
+            raise
+        me, code = f"{rank()}", getattr(error, "exit_code", 1)
+        who, _, said = _first_to_fail(f"{me} {code}").partition(" ")
+        dist.destroy_process_group()  # ends the waiting of the others
+        if who == me:
+            raise
+        time.sleep(_GRACE)
+        raise SystemExit(int(said)) from None
+
+
+def _first_to_fail(claim: str) -> str:
+    """The claim of the process that failed first, which is this one's where none has failed before."""
+    try:
+        return dist.distributed_c10d._get_default_store().compare_set(_FAILED, "", claim).decode()
+    except RuntimeError:  # without torchrun the store lies in the first process, and that one is gone
+        return "0 1"
 
 
 def rank() -> int:
@@ -52,7 +103,8 @@ def mine(parts: Sequence[T]) -> Sequence[T]:
 def wait() -> None:
     """Until every process is here."""
     if size() > 1:
-        dist.barrier()
+        with _reaching():
+            dist.barrier()
 
 
 def gathered(value: T) -> list[T]:
@@ -60,7 +112,8 @@ def gathered(value: T) -> list[T]:
     if size() == 1:
         return [value]
     out: list[Any] = [None] * size()
-    dist.all_gather_object(out, value)
+    with _reaching():
+        dist.all_gather_object(out, value)
     return out
 
 
@@ -69,7 +122,8 @@ def from_first(make: Callable[[], T]) -> T:
     if size() == 1:
         return make()
     out: list[Any] = [make() if leads() else None]
-    dist.broadcast_object_list(out, src=0)
+    with _reaching():
+        dist.broadcast_object_list(out, src=0)
     return out[0]
 
 
@@ -79,10 +133,21 @@ def add_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
         return
     trained = [p for p in parameters if p.requires_grad]
     have = torch.tensor([float(p.grad is not None) for p in trained])
-    dist.all_reduce(have)
+    with _reaching():
+        dist.all_reduce(have)
     for parameter, owners in zip(trained, have.tolist(), strict=True):
         if not owners:
             continue
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-        dist.all_reduce(parameter.grad)
+        with _reaching():
+            dist.all_reduce(parameter.grad)
+
+
+@contextmanager
+def _reaching() -> Iterator[None]:
+    """What torch says when a process does not answer, in plain words."""
+    try:
+        yield
+    except RuntimeError:
+        raise Lost from None

@@ -8,7 +8,8 @@
         state  = update(state)
 
 Resuming is running again with the same folder: the last checkpoint holds weights, optimiser, state, position and the
-annotations made so far, so that the rest of the run is bit for bit what it would have been.
+annotations made so far, and what was drawn and judged since lies beside it, so that the rest of the run is bit for bit
+what it would have been and nothing is paid for twice.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ from pippin.core.run import Ledger
 from pippin.core.types import digest
 from pippin.lm.threads import one_thread_if_small
 
+_EMPTY = "Check the data, max_length, and where the method samples max_completion_length and how many it draws"
+_spent = attrgetter("policy_tokens_sampled", "scorer_calls", "judge_calls")  # what cannot be had again for nothing
 Log = Callable[[Mapping[str, float]], None]
 
 
@@ -48,6 +52,8 @@ class Progress:
     step_in_round: int = 0
     best_score: float | None = None
     best_round: int | None = None
+    lines: int = 0  # of metrics, logged so far
+    stored: bool = False  # whether this round's examples were kept: they cannot be made again
     state: State = field(default_factory=dict)
 
 
@@ -81,15 +87,20 @@ def train(
     first = keep.copy() if method.restart(config) else {}
     notes = keep.resume(progress, context)
     context.state = progress.state
-    started = time.monotonic()
     observe = observe if distributed.leads() else None
+
+    def told(line: Mapping[str, float]) -> None:
+        progress.lines += 1
+        if log is not None:
+            log(line)
+
     with one_thread_if_small(networks.policy.model):
         if observe is not None and progress.step == 0:
             observe(0)
-        _rounds(method, context, networks, optimiser, progress, keep, first, notes, log, evaluate, observe)
+        _rounds(method, context, networks, optimiser, progress, keep, first, notes, told, evaluate, observe)
     if training.load_best_model_at_end and progress.best_score is not None:
         keep.restore_best()
-    context.ledger.add(wall_clock=time.monotonic() - started)
+    context.ledger.add(wall_clock=time.monotonic() - keep.started)
     return progress
 
 
@@ -102,22 +113,19 @@ def _rounds(
     keep: checkpoint.Keeper,
     first: checkpoint.Weights,
     notes: checkpoint.Notes | None,
-    log: Log | None,
+    log: Log,
     evaluate: Callable[[], float] | None,
     observe: Callable[[int], None] | None,
 ) -> None:
     """Every round that is not yet done."""
     config, training = context.config, context.training
     rounds = method.rounds(config)
-    while progress.round < rounds:
+    while progress.round < rounds and not (progress.round and 0 <= training.max_steps <= progress.step):
         context.round = progress.round
-        counted = copy.copy(context.ledger) if progress.step_in_round else None
-        pool = _prepare(method, context, networks, notes)  # what is sampled is sampled from the policy so far
+        pool = _pool(method, context, networks, progress, keep, notes)
         if method.restart(config) and progress.step_in_round == 0 and progress.round and pool.examples:
             keep.restore(first)
             optimiser.state.clear()
-        if counted is not None:  # a round that goes on was already paid for
-            context.ledger = counted
         notes = None
         if pool.examples:
             _one_round(method, context, networks, optimiser, pool, progress, keep, log, observe)
@@ -129,14 +137,44 @@ def _rounds(
         due = training.eval_steps and (progress.round % training.eval_steps == 0 or progress.round == rounds)
         if evaluate is not None and due:
             score = distributed.from_first(evaluate)
-            if log is not None:
-                log({"step": progress.step, "round": progress.round, "eval/score": score})
+            log({"step": progress.step, "round": progress.round, "eval/score": score})
             if progress.best_score is None or score > progress.best_score:
                 progress.best_score, progress.best_round = score, progress.round
                 keep.remember_best()
         keep.save(progress, context, None, every=training.save_steps)
-        if 0 <= training.max_steps <= progress.step:
-            break
+
+
+def _pool(
+    method: Method,
+    context: Context,
+    networks: Networks,
+    progress: Progress,
+    keep: checkpoint.Keeper,
+    notes: checkpoint.Notes | None,
+) -> Pool:
+    """The examples of this round: made from the policy so far, or as they were made before the run was cut."""
+    fresh = progress.step_in_round == 0
+    stored = distributed.from_first(lambda: keep.round(progress.round, needed=progress.stored and not fresh))
+    before = copy.deepcopy((context.state, context.ledger))
+    if stored is not None:
+        progress.stored = True
+        pool = Pool(stored.batch, method.annotate(context.config) if method.shape is None else ())
+        pool.figures.update(stored.figures)
+        if notes is not None:
+            pool.examples = notes.apply(pool.examples)
+        context.state = stored.state
+        context.ledger = replace(stored.ledger, wall_clock=before[1].wall_clock, peak_memory=before[1].peak_memory)
+    else:
+        pool = _prepare(method, context, networks, notes)
+        progress.stored = method.shape is not None or _spent(context.ledger) != _spent(before[1])
+        if progress.stored and fresh:
+            keep.keep_round(progress.round, pool, context, every=context.training.save_steps)
+    if not fresh:  # a round that goes on was already counted
+        context.state, context.ledger = before
+    progress.state = context.state
+    if notes is not None:
+        pool.window.update({name: [values] for name, values in notes.window.items()})
+    return pool
 
 
 class Pool:
@@ -144,6 +182,7 @@ class Pool:
 
     def __init__(self, batch: Batch, lazy: tuple[str, ...]) -> None:
         self.batch, self.lazy, self.figures = batch, lazy, dict[str, float]()
+        self.window: dict[str, list[torch.Tensor]] = defaultdict(list)  # metrics since the last logged line
         self.examples = list(batch.examples)
         self.rows_of: dict[int, list[int]] = defaultdict(list)
         for i, example in enumerate(self.examples):
@@ -227,7 +266,8 @@ def _prepare(method: Method, context: Context, networks: Networks, notes: checkp
     assert method.layout is not None
     batch = method.layout(groups, context.config, context)
     if not batch.examples and context.round == 0:  # a later round may find nothing in what the policy has become
-        raise InputError("nothing to train on: the data left no example", mend="Check the data and max_length")
+        counted = {name: value for name, value in context.state.items() if isinstance(value, int)}
+        raise InputError("nothing to train on: no example is left", found=counted or None, mend=_EMPTY)
     if not batch.examples:
         context.state.pop("figures", None)
         return Pool(batch, ())
@@ -255,7 +295,7 @@ def _one_round(
     pool: Pool,
     progress: Progress,
     keep: checkpoint.Keeper,
-    log: Log | None,
+    log: Log,
     observe: Callable[[int], None] | None,
 ) -> None:
     """Every optimiser step of one round that is not yet done."""
@@ -268,7 +308,7 @@ def _one_round(
     ends_early = 0 <= training.max_steps < total
     if ends_early:
         total = training.max_steps
-    window: dict[str, list[torch.Tensor]] = defaultdict(list)
+    window = pool.window
     terms = [t for t in method.terms if t.active(config)]
     for position in range(progress.step_in_round, steps):
         if 0 <= training.max_steps <= progress.step:
@@ -294,16 +334,16 @@ def _one_round(
         window["grad_norm"].append(torch.tensor([norm]))
         last = position + 1 == steps or progress.step == training.max_steps
         due = progress.step == 1 or progress.step % max(1, training.logging_steps) == 0
-        if log is not None and (due or (last and progress.round + 1 == method.rounds(config))):
-            joined = {name: torch.cat(values) for name, values in window.items()}
+        if due or (last and progress.round + 1 == method.rounds(config)):
+            joined = {name: torch.cat(values) for name, values in sorted(window.items())}
             line = {name: values.mean().item() for name, values in joined.items() if len(values)}
             lr = optimiser.param_groups[0]["lr"]
             log({"step": progress.step, "round": progress.round, **line, **pool.figures, "learning_rate": lr})
             window.clear()
         if observe is not None:
             observe(progress.step)
-        if method.reads != "prompts" and method.shape is None and method.rounds(config) == 1:
-            keep.save(progress, context, pool.examples if pool.lazy else None, every=training.save_steps)
+        if not last:  # the end of the round is saved with what it leads to
+            keep.save(progress, context, pool, every=training.save_steps)
 
 
 def accumulate(

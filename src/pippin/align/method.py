@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from pippin.align import interventions
 from pippin.core.config import setting
 from pippin.core.errors import InputError
 
@@ -146,20 +147,39 @@ class Training:
     bf16: bool = setting(False, "autocast to bfloat16; sums and softmax stay in float32")
     seed: int = setting(0, "fixes data order and every draw")
     logging_steps: int = setting(10, "a line of metrics every so many steps")
-    save_steps: int = setting(
-        500, "a checkpoint every so many steps, at the end of a round where the method samples; 0: none"
-    )
+    save_steps: int = setting(500, "a checkpoint every so many steps; 0: none")
     eval_steps: int = setting(0, "score the development prompts every so many rounds; 0: never")
     load_best_model_at_end: bool = setting(False, "keep the weights with the best development score")
     max_loss: float = setting(1e4, "a loss beyond this stops the run as diverged")
+    watch_prompts: int = setting(32, "prompts on which the run watches KL, rewards and length as it goes; 0: never")
     gradient_checkpointing: bool = setting(False, "less memory, more time: layers are computed again going backward")
     use_peft: bool = setting(False, "train a low-rank adapter (LoRA) in place of the weights")
     lora_r: int = setting(16, "rank of the adapter")
     lora_alpha: int = setting(32, "the adapter's output is scaled by this over its rank")
     lora_dropout: float = setting(0.0, "0: no dropout stands in training, so that the cut of a batch changes nothing")
     lora_target_modules: tuple[str, ...] = setting(("all-linear",), "layers that get an adapter, by name")
+    score_clip: float = setting(
+        0.0, "rewards are centred, divided by their running deviation and clipped to ± this; 0: as they are"
+    )
+    length_penalty: float = setting(
+        0.0, "added to a reward: this many of its deviations, times 1 - tokens / length_penalty_tokens; 0: nothing"
+    )
+    length_penalty_tokens: int = setting(100, "length of a response at which the penalty is zero")
+    omit_unended: bool = setting(False, "responses that were cut are not scored and not learnt from")
+    length_balance: int = setting(
+        0, "as many pairs won by the longer as by the shorter response, in bins of so many tokens; 0: all pairs"
+    )
+    random_pairs: float = setting(
+        0.0, "add this share of pairs more: the better response against one to another prompt; 0: none"
+    )
+    min_confidence: float = setting(0.5, "pairs whose better response is less probably so are left out; 0.5: none")
+    max_confidence: float = setting(1.0, "pairs whose better response is more probably so are left out; 1: none")
 
     def __post_init__(self) -> None:
+        if self.watch_prompts < 0 or self.watch_prompts == 1:
+            raise InputError("one prompt gives no interval", where="watch_prompts", found=self.watch_prompts,
+                             expected="0, or 2 or more")  # fmt: skip
+        interventions.check(self)
         if self.lora_dropout:
             raise InputError("lora_dropout must be 0: training has no dropout", found=self.lora_dropout)
         if self.use_peft and (self.lora_r < 1 or not self.lora_target_modules):

@@ -11,7 +11,8 @@ import torch
 
 from pippin.align import adapters
 from pippin.align.method import Outputs
-from pippin.lm import shared
+from pippin.align.shapes import Size
+from pippin.lm import flat, shared
 from pippin.lm.forward import response_logps, response_stats, token_kl
 from pippin.lm.reward import Kind, ScoreHead
 
@@ -90,11 +91,14 @@ class Networks:
         read = shared.response_logps if self.shared else response_logps
         return read(policy.model, ids, attention, mask)
 
-    def size(self, examples: Sequence[Example]) -> tuple[int, int]:
-        """About how many rows a group's examples take in a pass, and how long the longest is: what cutting goes by."""
-        if self.shared and self.head is None and self.critic is None and shared.shares_prompts(self.policy.model):
-            return shared.shared_size([(e.ids, list(e.mask).index(1) if any(e.mask) else 0) for e in examples])
-        return len(examples), max(len(e.ids) for e in examples)
+    def size(self, examples: Sequence[Example]) -> Size:
+        """What a group's examples take in a pass: what cutting goes by."""
+        lengths = [len(e.ids) for e in examples]
+        end_to_end = not self.recompute and flat.takes(self.policy.model, max(lengths))
+        alone = not self.shared or self.head is not None or self.critic is not None
+        if not alone and (end_to_end or shared.shares_prompts(self.policy.model)):
+            lengths = shared.shared_sizes([(e.ids, list(e.mask).index(1) if any(e.mask) else 0) for e in examples])
+        return Size(len(lengths), max(lengths), sum(lengths) if end_to_end else None)
 
     def without_control(self, ids: torch.Tensor, attention: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and attention of a reference, which knows no control token.

@@ -110,27 +110,56 @@ def collate(batch: Batch, pad_id: int, coupled: Mapping[str, float] | None = Non
     )
 
 
-def cut(sizes: Sequence[tuple[int, int]], most: int) -> list[list[int]]:
-    """Groups of (rows, longest row) cut into micro-batches of at most ``most``, so that little is padding.
+@dataclass(frozen=True)
+class Size:
+    """What a group takes in a pass: rows, the longest of them in tokens, and all its tokens where none is padding."""
 
-    Groups of like length come together, the longest first. Of all ways to cut their sorted line the one with the fewest
-    tokens, padding and the start of each pass counted; so a micro-batch may be smaller than it is allowed to be.
+    rows: int
+    longest: int
+    tokens: int | None = None
+
+
+def cut(sizes: Sequence[Size], most: int) -> list[list[int]]:
+    """Groups cut into micro-batches of at most ``most``, so that little is padding and passes are few.
+
+    Rows that are padded: groups of like length come together, the longest first. Of all ways to cut their sorted line
+    the one with the fewest tokens, padding and the start of each pass counted; so a micro-batch may be smaller than it
+    is allowed to be. Rows end to end: as few micro-batches as ``most`` of the longest group have room for, of about
+    the same number of tokens each; a micro-batch of short groups has more than ``most`` of them.
     """
-    order = sorted(range(len(sizes)), key=lambda i: -sizes[i][1])
+    tokens = [size.tokens for size in sizes if size.tokens is not None]
+    if sizes and len(tokens) == len(sizes):
+        return _filled(tokens, most)
+    order = sorted(range(len(sizes)), key=lambda i: -sizes[i].longest)
     best, before = [0.0], [0]  # of the first k groups: tokens, and where the last micro-batch begins
     for stop in range(1, len(order) + 1):
         choices, rows = [], 0
         for start in range(stop - 1, max(-1, stop - 1 - most), -1):
-            rows += sizes[order[start]][0]
-            choices.append((best[start] + _START + rows * sizes[order[start]][1], start))
-        tokens, start = min(choices)
-        best.append(tokens)
+            rows += sizes[order[start]].rows
+            choices.append((best[start] + _START + rows * sizes[order[start]].longest, start))
+        fewest, start = min(choices)
+        best.append(fewest)
         before.append(start)
     parts, stop = [], len(order)
     while stop:
         parts.append(order[before[stop] : stop])
         stop = before[stop]
     return parts[::-1]
+
+
+def _filled(tokens: Sequence[int], most: int) -> list[list[int]]:
+    """Groups into the fewest parts that hold no more than ``most`` of the longest: each into the emptiest part."""
+    order = sorted(range(len(tokens)), key=lambda i: -tokens[i])
+    room = most * tokens[order[0]]
+    for count in range(1, len(tokens) + 1):
+        filled, parts = [0] * count, [list[int]() for _ in range(count)]
+        for i in order:
+            k = filled.index(min(filled))
+            filled[k] += tokens[i]
+            parts[k].append(i)
+        if max(filled) <= room:
+            break
+    return parts
 
 
 def denominator(batch: Batch, reduction: str, rows: str = "", constant: float = 1.0) -> float:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pippin.align import judged
-from pippin.core.errors import InputError
+from pippin.align import interventions, judged
+from pippin.core.errors import Diverged, InputError
 from pippin.core.run import Ledger
 from pippin.core.types import Group, Message, Preference, Prompt, Response, digest
+from pippin.lm.forward import next_logps, pad
 from pippin.lm.sampling import sample as sample_tokens
 
 if TYPE_CHECKING:
@@ -98,25 +99,43 @@ class Context:
     feedback: Feedback | None = None
     reference: Policy | None = None  # the policy as it was at the start, where the method has one
 
+    @property
+    def room(self) -> int:
+        """Tokens that the model's context holds; 0 where it states none."""
+        return int(getattr(self.policy.model.config, "max_position_embeddings", 0) or 0)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of prompt and response together at most: ``max_length``, or what the model's context holds."""
+        return min(self.training.max_length, self.room) if self.room else self.training.max_length
+
+    def trained_length(self, group: Group, response: Response) -> int:
+        """Tokens of a response that :func:`read` would train on, its end token among them."""
+        _, mask = _row(self.policy.chat, group.prompt, response, False)
+        return sum(mask[: self.max_length])
+
 
 def read(context: Context, groups: list[LoopGroup], *, every_turn: bool = False) -> list[LoopGroup]:
-    """The data set, tokenised by the policy's chat format and cut at ``max_length``, with what was said of it: scores
-    where one author scored every response, numbers by criterion, strengths of preferences.
+    """The data set, tokenised by the policy's chat format and cut at :attr:`Context.max_length`, with what was said of
+    it: scores where one author scored every response, numbers by criterion, strengths of preferences.
 
     What is trained on is the last turn of each response; with ``every_turn`` every assistant turn of the conversation.
-    Rows left without a response are dropped and counted in ``state["dropped_rows"]``.
+    Rows left without a response are dropped and counted in ``state["dropped_rows"]``, those of which a part is left in
+    ``state["cut_rows"]``.
     """
-    chat, limit = context.policy.chat, context.training.max_length
-    out, dropped = [], 0
+    chat, limit = context.policy.chat, context.max_length
+    out, dropped, cut = [], 0, 0
     preferences = context.preferences or [()] * len(context.data)
     for group, preference in zip(context.data, preferences, strict=True):
         prompt_ids = chat.prompt_ids(group.prompt.messages)
         split, kept, rows = len(prompt_ids), [], []
         for k, response in enumerate(group.responses):
-            ids, mask = chat.truncate(*_row(chat, group.prompt, response, every_turn), limit)
+            row = _row(chat, group.prompt, response, every_turn)
+            ids, mask = chat.truncate(*row, limit)
             if sum(mask) == 0:
                 dropped += 1
                 continue
+            cut += len(ids) < len(row[0])
             split = min(split, mask.index(1), _shared(ids, prompt_ids))
             kept.append(k)
             rows.append((ids, mask))
@@ -144,15 +163,17 @@ def read(context: Context, groups: list[LoopGroup], *, every_turn: bool = False)
                 masks=() if all(map(all, masks)) else masks,
             )
         )
-    if dropped:
-        context.state["dropped_rows"] = dropped
+    context.state.update({name: n for name, n in (("dropped_rows", dropped), ("cut_rows", cut)) if n})
     labels = sum(len(g.preferences) or len(g.responses) for g in out)  # a demonstration is a label too
     context.ledger.add(prompts_seen=len(out), labels=labels)
     return out
 
 
 def _row(chat: Chat, prompt: Prompt, response: Response, every_turn: bool) -> tuple[list[int], list[int]]:
-    """Ids of prompt and response, and a mask that is 1 on the last assistant turn, or on every one."""
+    """Ids of prompt and response, and a mask that is 1 on the last assistant turn, or on every one. Both are empty
+    where the response is: no text, and no end either."""
+    if response.stop == "length" and not response.text.strip():
+        return [], []
     last = max((k for k, m in enumerate(response.messages) if m.role == "assistant"), default=0)
     before = (*prompt.messages, *response.messages[:last])
     ids, mask = chat.example(before, response.text, ended=response.stop != "length")
@@ -203,7 +224,7 @@ def fitting(context: Context, groups: list[LoopGroup]) -> list[LoopGroup]:
     Raises:
         InputError: none is left.
     """
-    room = int(getattr(context.policy.model.config, "max_position_embeddings", 0) or 0)
+    room = context.room
     kept = [g for g in groups if not room or len(g.prompt_ids) < room]
     if len(kept) < len(groups):
         context.state["dropped_prompts"] = context.state.get("dropped_prompts", 0) + len(groups) - len(kept)
@@ -232,9 +253,17 @@ def sample(
 
     Draw k of a prompt depends on (seed, round, prompt, k) alone; a prompt that stands twice goes on counting. The draw
     is conditioned on ``prefix`` after the prompt, which stays out of the group. Control tokens are never drawn.
+
+    Raises:
+        Diverged: the policy gives no finite probabilities.
     """
     policy = policy or context.policy
     rows = [[*g.prompt_ids, *prefix] for g in groups for _ in range(n)]
+    if rows and not next_logps(policy.model, *pad([min(rows, key=len)], policy.chat.pad_id)).isfinite().all():
+        raise Diverged(
+            f"the policy gives no finite probabilities after step {context.ledger.steps}. Lower learning_rate; "
+            "the last checkpoint is kept"
+        )
     before: Counter[str] = Counter()
     seeds = []
     for group in groups:
@@ -264,19 +293,56 @@ def sample(
 
 
 def score(context: Context, groups: list[LoopGroup]) -> list[LoopGroup]:
-    """The reward of every response, as ``scores`` of each group."""
-    if context.scorer is None:
-        raise InputError("this method needs a reward, and none is given", mend="Give --reward rm/PATH or another judge")
-    prompts = [g.prompt for g in groups for _ in g.texts]
-    values = np.asarray(context.scorer(prompts, [t for g in groups for t in g.texts]), dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise InputError("the reward gave a value that is not finite", found=float(values[~np.isfinite(values)][0]))
-    context.ledger.add(scorer_calls=len(values))
+    """The reward of every response, as ``scores`` of each group, after the run's :mod:`interventions` on rewards.
+
+    With ``omit_unended`` the responses that were cut are left out first (:func:`drop_unended`).
+    """
+    if context.training.omit_unended and groups:
+        groups = drop_unended(context, groups)
+        if not groups:
+            raise interventions.none_ended(context)
+    values = asked(context, [g.prompt for g in groups for _ in g.texts], [t for g in groups for t in g.texts])
+    if groups:
+        tokens = [len(r) for g in groups for r in g.responses]
+        values = interventions.on_rewards(values, tokens, context.training, context.state)
     out, start = [], 0
     for group in groups:
         out.append(replace(group, scores=values[start : start + len(group.texts)]))
         start += len(group.texts)
+    count_equal(context, [g.rewards for g in out])
     return out
+
+
+def asked(context: Context, prompts: Sequence[Prompt], texts: Sequence[str]) -> np.ndarray:
+    """The reward's number for each text ``[N]``, entered in the ledger.
+
+    Raises:
+        InputError: there is no reward, or it did not give one finite number for each text.
+    """
+    if context.scorer is None:
+        raise InputError("this method needs a reward, and none is given", mend="Give --reward rm/PATH or another judge")
+    said = list(context.scorer(prompts, texts))
+    if len(said) != len(texts):
+        raise InputError("the reward gave a wrong number of values", found=len(said), expected=len(texts))
+    try:
+        values = np.array(said, dtype=np.float64).reshape(len(texts))
+    except (TypeError, ValueError):
+        raise InputError("the reward gave something else than numbers", found=said[:3]) from None
+    if not np.isfinite(values).all():
+        wrong = str(said[int(np.argmin(np.isfinite(values)))])
+        raise InputError("the reward gave a value that is not finite", found=wrong, expected="a number for each text")
+    context.ledger.add(scorer_calls=len(values))
+    return values
+
+
+def count_equal(context: Context, rewards: Sequence[np.ndarray]) -> None:
+    """Count in the state what a reward did not tell apart: ``groups_of_equal_rewards`` among the groups of several
+    responses, and ``rounds_of_equal_rewards`` where a whole round of them is equal."""
+    rounds = [np.concatenate(rewards)] if rewards else []
+    for name, parts in (("groups_of_equal_rewards", rewards), ("rounds_of_equal_rewards", rounds)):
+        equal = sum(len(part) > 1 and bool(np.ptp(part) == 0) for part in parts)
+        if equal:
+            context.state[name] = context.state.get(name, 0) + equal
 
 
 def pair(

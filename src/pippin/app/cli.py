@@ -15,6 +15,7 @@ from typer.exceptions import Abort, TyperException
 
 from pippin.app.commands import align, chat, compare, demo, doctor, judge, label, meta, respond, store
 from pippin.app.commands import list as listing
+from pippin.app.method_help import Command
 from pippin.core.errors import PippinError
 
 app = typer.Typer(
@@ -38,7 +39,7 @@ app.command("chat", short_help="a conversation in the terminal")(chat.chat)
 app.command("judge", short_help="which response is better, or how good it is")(judge.judge)
 app.command("label", short_help="pairs for people to judge, drawn with known probabilities")(label.label)
 app.command("meta", short_help="how good a judge is")(meta.meta)
-app.command("align", short_help="a policy from data, by a method", context_settings=_OPEN)(align.align)
+app.command("align", short_help="a policy from data, by a method", context_settings=_OPEN, cls=Command)(align.align)
 app.command("compare", short_help="which of two is better; a study of many arms")(compare.compare)
 app.command("store", short_help="what is stored: size, export, clean-up")(store.store)
 app.command("doctor", short_help="versions, devices, keys: what works here")(doctor.doctor)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pippin.core import catalog, config
 from pippin.core.config import setting
-from pippin.core.errors import InputError, UnknownName
+from pippin.core.errors import InputError
 from pippin.core.types import Group
 from pippin.feedback.collapse import Rule
 
@@ -35,6 +35,11 @@ class Job:
     template: str = setting("", "a file with a chat template in place of the model's own")
     eval_data: str = setting("", "held-out preferences that the policy is tested on before and after")
     eval_limit: int = setting(0, "at most so many rows of them; 0: all")
+    report_to: str = setting("none", "trackers that mirror the metrics: tensorboard, trackio, wandb, with commas")
+    run_name: str = setting("", "what trackers call the run; by default the folder's name with a digest")
+    push_to_hub: bool = setting(False, "upload the finished run to the Hugging Face hub")
+    hub_model_id: str = setting("", "the repository there, ORG/NAME or NAME; by default the folder's name")
+    hub_private_repo: bool | None = setting(None, "whether a new repository is private; none: as the account has it")
     collapse: Rule = setting(Rule(), "how judgements become preferences")
 
 
@@ -50,9 +55,34 @@ class Told:
         """Everything in one flat mapping, as a file of ``pippin align`` holds it."""
         return {**asdict(self.job), **{k: list(v) if isinstance(v, tuple) else v for k, v in self.resolved.items()}}
 
+    def to_yaml(self) -> str:
+        """The same as a file, under headings, with a word of help beside each setting."""
+        import yaml
 
-def read(file: str, flags: Mapping[str, Any]) -> Told:
+        from pippin.align.method import Training
+
+        method, row = catalog.load("methods", self.job.method), self.to_row()
+        parts = [("the run", Job), (f"settings of {self.job.method}", method.config), ("every method's", Training)]
+        lines: list[str] = []
+        for title, part in parts:
+            lines += ["", f"# {title}"] if lines else [f"# {title}"]
+            told = {f.name: f.metadata.get("help", "") for f in fields(part)}
+            for key, said in told.items():
+                text = yaml.safe_dump({key: plain(row[key])}, sort_keys=False, allow_unicode=True, width=1000).rstrip()
+                note = f"# {said}" if said else ""
+                lines += [note, *text.splitlines()] if "\n" in text else [f"{text}  {note}".rstrip()]
+        return "\n".join(lines) + "\n"
+
+
+BESIDE = ("report_to", "run_name", "push_to_hub", "hub_model_id", "hub_private_repo")
+"""What may change between two commands that are one run: it changes nothing of what is trained."""
+
+
+def read(file: str, flags: Mapping[str, Any], *, blank: bool = False) -> Told:
     """The job of a file (or of none) with flags over it.
+
+    Args:
+        blank: model and folder may be left open, for a file to be filled in.
 
     Raises:
         UnknownName: a key is neither the job's nor the method's; the nearest one is named, with file and line.
@@ -61,8 +91,13 @@ def read(file: str, flags: Mapping[str, Any]) -> Told:
     values, lines = config.read_yaml(file) if file else ({}, {})
     merged = {**values, **flags}
     own = {f.name for f in fields(Job)}
-    job = config.build(Job, {k: v for k, v in merged.items() if k.partition(".")[0] in own}, file, lines=lines)
+    said = {k: v for k, v in merged.items() if k.partition(".")[0] in own}
+    job = config.build(Job, {"model": "", "out": "", **said} if blank else said, file, lines=lines)
+    for name in () if blank else ("model", "out"):
+        if not getattr(job, name):
+            raise InputError(f"the setting {name!r} is empty", where=file, mend=f"Give --{name}")
     method = catalog.load("methods", job.method)
+    from pippin.align import hints
     from pippin.align.method import Training
     from pippin.align.run import Settings
 
@@ -70,11 +105,20 @@ def read(file: str, flags: Mapping[str, Any]) -> Told:
     for key in merged:
         if key.partition(".")[0] not in known:
             line = f"{file}:{lines[key]}" if key in lines and key not in flags else "" if key in flags else file
-            raise UnknownName(f"setting of {job.method}", key if key not in flags else f"--{key}",
-                              known if key not in flags else {f"--{k}" for k in known}, where=line)  # fmt: skip
+            raise hints.unknown(job.method, key if key not in flags else f"--{key}",
+                                known if key not in flags else {f"--{k}" for k in known}, where=line)  # fmt: skip
     settings = {k: v for k, v in merged.items() if k.partition(".")[0] not in own}
     chosen = Settings.of(job.method, method, settings, where=file)
     return Told(job, settings, {**asdict(chosen.training), **asdict(chosen.own)})
+
+
+def plain(value: Any) -> Any:
+    """Tuples as lists, at any depth, as YAML has them."""
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return value
 
 
 def flags(arguments: Sequence[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pippin import stats
-from pippin.compare import confounds, diverged
+from pippin.compare import confounds, diverged, watched
 from pippin.compare.plan import ArmRun, Plan, judge_scores
 from pippin.core.run import Ledger, environment
 from pippin.core.store import Store
@@ -70,7 +70,8 @@ def analyse(plan: Plan, store: Store, command: str) -> Json:
         "confounds": found,
         "settings": settings,
         "not_declared": undeclared,
-        "curves": [_curve(n, s, store.cell(key), study.curves[n]) for (n, s), key in plan.curves.items()],
+        "curves": [_curve(n, s, store.cell(key), study.curves[n]) for (n, s), key in plan.curves.items()]
+        + watched.curves(plan, store, name),
         "learning": _learning(plan, store),
         "checks": [_check(n, s, store.cell(key), study) for (n, s), key in plan.checks.items()],
         "examples": _examples(plan, store, said, sampled),
@@ -252,11 +253,12 @@ def _note(run: ArmRun, store: Store) -> str:
     done = store.cell(run.train)
     state = done["result"]["state"] if done else {}
     metrics = done["result"]["metrics"] if done else {}
+    told = []
     if "n" in state:
-        return f"n = {state['n']}, chosen on development prompts" if "development" in state else f"n = {state['n']}"
+        told.append(f"n = {state['n']}" + (", chosen on development prompts" if "development" in state else ""))
     if "best_round" in metrics:
-        return f"round {metrics['best_round']}, chosen on development prompts"
-    return ""
+        told.append(f"round {metrics['best_round']}, chosen on development prompts")
+    return "; ".join([*told, *watched.warnings(run.train, store)])
 
 
 def _decision(pooled: Sequence[Json], base: str, decoding: str, name: str) -> str:

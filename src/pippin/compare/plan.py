@@ -129,7 +129,7 @@ def in_order(cells: Mapping[str, Cell]) -> list[str]:
 def judge_scores(judge: str) -> bool:
     """Whether a judge gives numbers to single responses (else it compares pairs)."""
     head, _, rest = judge.partition("?")[0].partition("/")
-    return head in SCORING or (head == "rule" and rest in ("longer", "shorter"))
+    return head in SCORING or (head == "rule" and rest in ("longer", "shorter", "length"))
 
 
 class _Names(Mapping[str, str]):
@@ -250,7 +250,7 @@ class _Planner:
             return f"cell:{self.add('feedback', self._printed(made, 'policy', 'prompts'), label)}", evaluation
         inputs_of, settings = split_settings(spec)
         method = catalog.load("methods", spec["method"])
-        develops = method.choose is not None or int(settings.get("eval_steps", 0)) > 0
+        develops = method.choose is not None or int(settings.get("eval_steps", 0)) > 0 or self._watches
         made = {
             "method": spec["method"],
             "model": inputs_of.get("model", self.study.base),
@@ -266,6 +266,11 @@ class _Planner:
             "seed": names.seed,
         }
         return f"cell:{self.add('train', self._printed(made, 'model', 'data', 'prompts', 'dev'), label)}", evaluation
+
+    @property
+    def _watches(self) -> bool:
+        """Whether runs look at themselves on development prompts: where the judge gives numbers and asks no model."""
+        return bool(self.study.prompts.dev) and judge_scores(self.study.judge)
 
     def _printed(self, spec: Json, *paths: str) -> Json:
         """The specification with the fingerprints of what it names."""

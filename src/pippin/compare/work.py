@@ -93,7 +93,8 @@ def train(spec: Json, store: Store, folder: Path, report: Report | None) -> Json
         out=folder,
         report=report,
     )
-    return {"ledger": run.ledger.to_row(), "state": run.state, "metrics": run.metrics, "manifest": run.manifest}
+    papers = {"ledger": run.ledger.to_row(), "state": run.state, "metrics": run.metrics, "manifest": run.manifest}
+    return papers | {"watch": run.watch}
 
 
 def feedback(spec: Json, store: Store, folder: Path, report: Report | None) -> Json:

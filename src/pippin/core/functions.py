@@ -1,4 +1,4 @@
-"""Functions in a user's own file: ``FILE.py:function``. The file is run: it is the user's own."""
+"""Functions in a user's own file: ``FILE.py:function``. The file is run: it and its faults are the user's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pippin.core.errors import InputError, UnknownName
+from pippin.core.errors import InputError, PippinError, UnknownName
 from pippin.core.run import file_digest
 
 
@@ -37,3 +37,23 @@ def load_function(spec: str, where: str = "") -> tuple[Callable[..., Any], Path]
     if name not in functions:
         raise UnknownName("function", name, functions, where=str(path))
     return getattr(module, name), path
+
+
+def answers(function: Callable[..., Any], where: str, count: int, **arguments: Any) -> list[Any]:
+    """What a user's function gives for ``count`` texts, one value each.
+
+    Raises:
+        InputError: it failed, or gave something else than a list of that length.
+    """
+    try:
+        said = function(**arguments)
+    except PippinError:
+        raise
+    except Exception as error:
+        raise InputError("the function failed", where=where, found=f"{type(error).__name__}: {error}",
+                         mend="PIPPIN_DEBUG=1 shows where") from error  # fmt: skip
+    if isinstance(said, (str, bytes)) or not hasattr(said, "__len__"):
+        raise InputError("the function gave no list", where=where, found=repr(said), expected=f"a list of {count}")
+    if len(said) != count:
+        raise InputError("the function gave a wrong number of values", where=where, found=len(said), expected=count)
+    return list(said)

@@ -3,7 +3,8 @@
 The language-model head is applied at response positions only. This is done at the head's door: a hook gathers the
 wanted rows of the hidden states just before the head multiplies them by the vocabulary. So the model's own forward runs
 (whatever it does to its logits afterwards, and whatever wraps it: DDP, FSDP, a PEFT adapter), only with fewer rows.
-A model whose head is not a module gives all its logits, and the rows are gathered from those.
+A model whose head is not a module gives all its logits, and the rows are gathered from those. Where the model takes it
+(:mod:`flat`), rows go through it end to end, without their padding.
 
 Shapes: N rows, T tokens, P response tokens of the whole batch, D hidden size, V vocabulary. Log-probabilities are in
 nats and float32 whatever the model's precision. Column t of a result speaks of token t, which is read from position
@@ -20,6 +21,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from pippin.core.errors import InputError
+from pippin.lm import flat
 
 # Logits of more numbers than this (float32: 256 MB) are made chunk by chunk, and made again in the backward pass.
 MAX_LOGITS = 2**26
@@ -31,6 +33,15 @@ class ResponseStats(NamedTuple):
     logp_N_T: torch.Tensor
     entropy_N_T: torch.Tensor | None = None
     hidden_N_T_D: torch.Tensor | None = None  # the state from which token t was predicted
+
+
+class Inputs(NamedTuple):
+    """What a model is given: rows with their attention mask, or one row of ``pieces``."""
+
+    ids_N_T: torch.Tensor
+    attention: torch.Tensor | None  # [N, T], or a mask of its own for every pair of tokens
+    place_N_T: torch.Tensor
+    pieces: tuple[flat.Piece, ...] = ()
 
 
 class _Rows(NamedTuple):
@@ -84,7 +95,7 @@ def response_stats(
     """
     ids_N_T, attention_N_T, mask = _ready(model, ids_N_T, attention_N_T, mask_N_T)
     n_P, t_P = mask.nonzero(as_tuple=True)
-    rows = _rows(model, ids_N_T, attention_N_T, n_P, t_P - 1, temperature)
+    rows = _rows(model, *_inputs(model, ids_N_T, attention_N_T, n_P, t_P - 1), temperature)
     targets_P = ids_N_T[n_P, t_P]
 
     def of_chunk(start: int, stop: int) -> torch.Tensor:
@@ -112,7 +123,7 @@ def response_hidden(
     """
     ids_N_T, attention_N_T, mask = _ready(model, ids_N_T, attention_N_T, mask_N_T, first=0)
     n_P, t_P = mask.nonzero(as_tuple=True)
-    rows = _rows(model, ids_N_T, attention_N_T, n_P, t_P, 1.0, head=False)
+    rows = _rows(model, *_inputs(model, ids_N_T, attention_N_T, n_P, t_P), head=False)
     return _scatter(rows.hidden_P_D, mask, n_P, t_P)
 
 
@@ -157,10 +168,10 @@ def token_kl(
     seen_by_b = attention if attention_b_N_T is None else attention_b_N_T.to(attention.device)
     read_by_b = ids if ids_b_N_T is None else ids_b_N_T.to(ids.device)
     n_P, t_P = mask.nonzero(as_tuple=True)
-    a = _rows(model_a, ids, attention, n_P, t_P - 1, temperature)
+    a = _rows(model_a, *_inputs(model_a, ids, attention, n_P, t_P - 1), temperature)
     with torch.no_grad() if not next(model_b.parameters()).requires_grad else nullcontext():
         at_P = (n_P, t_P) if mask_b_N_T is None else mask_b_N_T.to(ids.device).nonzero(as_tuple=True)
-        b = _rows(model_b, read_by_b, seen_by_b, at_P[0], at_P[1] - 1, temperature)
+        b = _rows(model_b, *_inputs(model_b, read_by_b, seen_by_b, at_P[0], at_P[1] - 1), temperature)
 
     def of_chunk(start: int, stop: int) -> torch.Tensor:
         logits_a, logits_b = a.logits(start, stop), b.logits(start, stop)
@@ -179,7 +190,7 @@ def next_logps(model: torch.nn.Module, ids_N_T: torch.Tensor, attention_N_T: tor
     """``logp_N_V``: the distribution of the token after each (right-padded) row, float32."""
     ids_N_T, attention_N_T, _ = _ready(model, ids_N_T, attention_N_T, attention_N_T, first=0)
     n_N = torch.arange(len(ids_N_T), device=ids_N_T.device)
-    rows = _rows(model, ids_N_T, attention_N_T, n_N, attention_N_T.sum(-1) - 1, 1.0)
+    rows = _rows(model, *_inputs(model, ids_N_T, attention_N_T, n_N, attention_N_T.sum(-1) - 1))
     return torch.cat([rows.logits(i, i + rows.chunk).log_softmax(-1) for i in range(0, len(n_N), rows.chunk)])
 
 
@@ -222,33 +233,40 @@ def _over_chunks(of_chunk: Callable[[int, int], torch.Tensor], total: int, size:
     return torch.cat([checkpoint(of_chunk, *span, use_reentrant=False) for span in spans], -1)
 
 
-def _rows(
-    model: torch.nn.Module,
-    ids_N_T: torch.Tensor,
-    attention_N_T: torch.Tensor,
-    n_P: torch.Tensor,
-    t_P: torch.Tensor,
-    temperature: float,
-    head: bool = True,
-    place_N_T: torch.Tensor | None = None,
-) -> _Rows:
-    """One pass of the model; logits wanted at positions (n, t). ``place_N_T``: position ids other than by the mask."""
-    module = _output_head(model)
+def _inputs(
+    model: torch.nn.Module, ids_N_T: torch.Tensor, attention_N_T: torch.Tensor, n_P: torch.Tensor, t_P: torch.Tensor
+) -> tuple[Inputs, torch.Tensor]:
+    """Rows as the model is given them, and where the tokens (n, t) are then, counted through all rows."""
+    place_N_T, seen = positions(attention_N_T), attention_N_T.bool()
     at_P = n_P * ids_N_T.shape[1] + t_P
+    lengths = attention_N_T.sum(-1).tolist()
+    whole = len(lengths) > 1 and all(lengths) and bool(seen.flatten()[at_P].all())
+    if not whole or not flat.takes(model, max(lengths)):
+        return Inputs(ids_N_T, attention_N_T, place_N_T), at_P
+    pieces = tuple(flat.Piece(length) for length in lengths)
+    moved = seen.flatten().cumsum(0) - 1
+    return Inputs(ids_N_T[seen][None], None, place_N_T[seen][None], pieces), moved[at_P]
+
+
+def _rows(
+    model: torch.nn.Module, inputs: Inputs, at_P: torch.Tensor, temperature: float = 1.0, head: bool = True
+) -> _Rows:
+    """One pass of the model; logits wanted at these positions, counted through all rows."""
+    module = _output_head(model)
     if module is None:
-        return _rows_of_all_logits(model, ids_N_T, attention_N_T, n_P, t_P, temperature, head, place_N_T=place_N_T)
+        return _rows_of_all_logits(model, inputs, at_P, temperature, head)
     weight = getattr(module, "weight", None)
     chunk = len(at_P) if weight is None else max(1, MAX_LOGITS // weight.shape[0])
     large = head and len(at_P) > chunk
     with _gathering(module, at_P, seen=0 if not head else (1 if large else len(at_P))) as door:
-        logits = _call(model, ids_N_T, attention_N_T, place_N_T)
+        logits = _call(model, inputs).logits
     if "hidden_P_D" not in door:  # the head was not called as a module: these are all the logits
-        return _rows_of_all_logits(model, ids_N_T, attention_N_T, n_P, t_P, temperature, head, logits, place_N_T)
+        return _rows_of_all_logits(model, inputs, at_P, temperature, head, logits)
     hidden = door["hidden_P_D"]
     if large and not torch.equal(module(hidden[:1]), logits):
         # The model does more to its logits than its head does (a soft cap, a scale): take the model's own.
         with _gathering(module, at_P, seen=len(at_P)) as door:
-            logits = _call(model, ids_N_T, attention_N_T, place_N_T)
+            logits = _call(model, inputs).logits
         hidden, large = door["hidden_P_D"], False
     if large:
         return _Rows(hidden, lambda i, j: module(hidden[i:j]).float() / temperature, chunk)
@@ -257,30 +275,25 @@ def _rows(
 
 def _rows_of_all_logits(
     model: torch.nn.Module,
-    ids_N_T: torch.Tensor,
-    attention_N_T: torch.Tensor,
-    n_P: torch.Tensor,
-    t_P: torch.Tensor,
+    inputs: Inputs,
+    at_P: torch.Tensor,
     temperature: float,
     head: bool,
     logits: torch.Tensor | None = None,
-    place_N_T: torch.Tensor | None = None,
 ) -> _Rows:
     """The plain way: logits (and hidden states) of every position, then the rows wanted."""
-    out = model(
-        input_ids=ids_N_T, attention_mask=attention_N_T, use_cache=False, output_hidden_states=True,
-        position_ids=positions(attention_N_T) if place_N_T is None else place_N_T,
-    )  # fmt: skip
-    hidden = out.hidden_states[-1][n_P, t_P]
-    wanted = (out.logits if logits is None else logits)[n_P, t_P] if head else hidden
+    out = _call(model, inputs, output_hidden_states=True)
+    hidden = out.hidden_states[-1].flatten(0, 1)[at_P]
+    wanted = (out.logits if logits is None else logits).flatten(0, 1)[at_P] if head else hidden
     return _Rows(hidden, lambda i, j: wanted[i:j].float() / temperature, max(1, MAX_LOGITS // wanted.shape[-1]))
 
 
-def _call(
-    model: torch.nn.Module, ids_N_T: torch.Tensor, attention_N_T: torch.Tensor, place_N_T: torch.Tensor | None
-) -> torch.Tensor:
-    place = positions(attention_N_T) if place_N_T is None else place_N_T
-    return model(input_ids=ids_N_T, attention_mask=attention_N_T, position_ids=place, use_cache=False).logits
+def _call(model: torch.nn.Module, inputs: Inputs, **more: Any) -> Any:
+    given = {"input_ids": inputs.ids_N_T, "attention_mask": inputs.attention, "position_ids": inputs.place_N_T}
+    if not inputs.pieces:
+        return model(**given, use_cache=False, **more)
+    with flat.attending(model):
+        return model(**given, use_cache=False, pieces=flat.masks(inputs.pieces, inputs.ids_N_T.device), **more)
 
 
 def _output_head(model: torch.nn.Module) -> torch.nn.Module | None:

@@ -1,9 +1,10 @@
 """Several continuations of one prompt in one row: the prompt is read once.
 
-A row is the prompt and its continuations one after another. The attention mask lets every continuation see the prompt
-and itself; its position ids go on from the prompt. So each token is computed from what it would be computed from in a
-row of its own, where the model takes a mask of its own for every pair of tokens. Whether a model does is tried once, on
-a small row: a model with another idea of attention (a recurrence, a window of its own) gets one row per continuation.
+A row is the prompt and its continuations one after another. Every continuation sees the prompt and itself; its position
+ids go on from the prompt. So each token is computed from what it would be computed from in a row of its own. This is
+said in pieces where the model takes them (:mod:`flat`), and all rows become one; else by an attention mask for every
+pair of tokens. Whether a model takes such a mask is tried once, on a small row: a model with another idea of attention
+(a recurrence, a window of its own) gets one row per continuation.
 
 Shapes: N rows, T tokens, P continuation tokens of the whole batch.
 """
@@ -16,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from pippin.lm import forward
+from pippin.lm import flat, forward
 
 _exact: WeakKeyDictionary[torch.nn.Module, bool] = WeakKeyDictionary()
 _CLOSE = 1e-3  # nats, by which the two ways may differ in float32; another attention differs by far more
@@ -34,21 +35,14 @@ def continuation_logps(
     """
     rows = [_Row(list(p), [list(c) for c in several]) for p, several in zip(prompts, continuations, strict=True)]
     device = next(model.parameters()).device
-    width = max(len(row.ids) for row in rows)
-    ids, place = (torch.zeros(len(rows), width, dtype=torch.long, device=device) for _ in range(2))
-    sees = torch.eye(width, dtype=torch.bool, device=device).repeat(len(rows), 1, 1)  # a pad sees itself
-    n_P, from_P, targets = [], [], []
-    for n, row in enumerate(rows):
-        length = len(row.ids)
-        ids[n, :length] = torch.tensor(row.ids, device=device)
-        place[n, :length] = torch.tensor(row.places, device=device)
-        sees[n, :length, :length] = row.sees().to(device)
-        n_P += [n] * len(row.sources)
-        from_P += row.sources
-        targets += [token for several in row.continuations for token in several]
-    at_N, at_T = (torch.tensor(values, device=device) for values in (n_P, from_P))
-    mask = _as_model_takes_it(model, sees)
-    found = forward._rows(model, ids, mask, at_N, at_T, 1.0, place_N_T=place)
+    longest = max(len(row.ids) for row in rows)
+    if flat.takes(model, longest):
+        inputs, at = _end_to_end(rows)
+    else:
+        inputs, at = _with_masks(rows, next(model.parameters()).dtype)
+    inputs = forward.Inputs(*(x.to(device) if isinstance(x, torch.Tensor) else x for x in inputs))
+    found = forward._rows(model, inputs, torch.tensor(at, device=device))
+    targets = [token for row in rows for several in row.continuations for token in several]
     target_P = torch.tensor(targets, device=device)
 
     def of_chunk(start: int, stop: int) -> torch.Tensor:
@@ -77,9 +71,7 @@ def response_logps(
     the model cannot share, or where that makes no fewer tokens.
     """
     groups = _together(ids_N_T, attention_N_T, mask_N_T)
-    width = max((len(prompt) + sum(len(row.columns) for row in rows) for prompt, rows in groups.items()), default=0)
-    pays = 0 < len(groups) * width <= _WORTH * ids_N_T.numel()
-    if not pays or not all(groups) or not _within_window(model, width) or not shares_prompts(model):
+    if not _pays(model, ids_N_T, attention_N_T, groups):
         return forward.response_logps(model, ids_N_T, attention_N_T, mask_N_T)
     told = continuation_logps(
         model, [*groups], [[ids_N_T[row.number, row.columns].tolist() for row in rows] for rows in groups.values()]
@@ -97,13 +89,13 @@ def response_logps(
     return logp_P.new_zeros(ids_N_T.shape).index_put(where, logp_P)
 
 
-def shared_size(rows: Sequence[tuple[Sequence[int], int]]) -> tuple[int, int]:
-    """How many rows these (ids, tokens before the first wanted one) become when shared, and the longest of them."""
+def shared_sizes(rows: Sequence[tuple[Sequence[int], int]]) -> list[int]:
+    """The lengths of the rows that these (ids, tokens before the first wanted one) become when shared."""
     lengths: dict[tuple[int, ...], int] = {}
     for ids, before in rows:
         prompt = tuple(ids[:before])
         lengths[prompt] = lengths.get(prompt, before) + len(ids) - before
-    return len(lengths), max(lengths.values(), default=0)
+    return list(lengths.values())
 
 
 class _Member(NamedTuple):
@@ -129,10 +121,19 @@ def _together(
     return groups
 
 
-def _within_window(model: Any, width: int) -> bool:
-    """Whether a row is no longer than what the model's attention reaches back; a mask of its own forgets that limit."""
-    window = getattr(model.config.get_text_config(), "sliding_window", None)
-    return window is None or width <= window
+def _pays(
+    model: torch.nn.Module,
+    ids_N_T: torch.Tensor,
+    attention_N_T: torch.Tensor,
+    groups: dict[tuple[int, ...], list[_Member]],
+) -> bool:
+    """Whether sharing is exact and leaves fewer tokens."""
+    width = max((len(prompt) + sum(len(row.columns) for row in rows) for prompt, rows in groups.items()), default=0)
+    if not width or not all(groups) or not flat.within_window(model, width):
+        return False
+    if flat.takes(model, width):
+        return len(groups) < len(ids_N_T)
+    return len(groups) * width <= _WORTH * ids_N_T.numel() and shares_prompts(model)
 
 
 class _Row:
@@ -160,11 +161,32 @@ class _Row:
         return earlier & ((owner[None, :] == 0) | (owner[None, :] == owner[:, None]))
 
 
-def _as_model_takes_it(model: torch.nn.Module, sees_N_T_T: torch.Tensor) -> torch.Tensor:
-    """0 where a token is seen and the lowest number where it is not, ``[N, 1, T, T]``, in the model's precision."""
-    dtype = next(model.parameters()).dtype
-    hidden = torch.zeros(sees_N_T_T.shape, dtype=dtype, device=sees_N_T_T.device)
-    return hidden.masked_fill(~sees_N_T_T, torch.finfo(dtype).min)[:, None]
+def _end_to_end(rows: Sequence[_Row]) -> tuple[forward.Inputs, list[int]]:
+    """All rows in one, and where in it the continuations are foretold."""
+    ids, place, pieces, at = list[int](), list[int](), list[flat.Piece](), list[int]()
+    for row in rows:
+        at += [len(ids) + source for source in row.sources]
+        prompt = len(pieces)
+        pieces += [flat.Piece(len(row.prompt)), *(flat.Piece(len(c), prompt) for c in row.continuations)]
+        ids, place = ids + row.ids, place + row.places
+    return forward.Inputs(torch.tensor([ids]), None, torch.tensor([place]), tuple(pieces)), at
+
+
+def _with_masks(rows: Sequence[_Row], dtype: torch.dtype) -> tuple[forward.Inputs, list[int]]:
+    """Padded rows with their masks ``[N, 1, T, T]`` (0: seen; the lowest number: not), and where, through all rows,
+    the continuations are foretold."""
+    width = max(len(row.ids) for row in rows)
+    ids, place = (torch.zeros(len(rows), width, dtype=torch.long) for _ in range(2))
+    sees = torch.eye(width, dtype=torch.bool).repeat(len(rows), 1, 1)  # a pad sees itself
+    for n, row in enumerate(rows):
+        length = len(row.ids)
+        ids[n, :length] = torch.tensor(row.ids)
+        place[n, :length] = torch.tensor(row.places)
+        sees[n, :length, :length] = row.sees()
+    mask = torch.zeros(sees.shape, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)[:, None]
+    return forward.Inputs(ids, mask, place), [
+        n * width + source for n, row in enumerate(rows) for source in row.sources
+    ]
 
 
 @torch.inference_mode()

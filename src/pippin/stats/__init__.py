@@ -39,7 +39,7 @@ from pippin.stats.estimate import (
     sign_flip,
     wilson,
 )
-from pippin.stats.overoptimisation import BandPoint, Overoptimisation, fit_overoptimisation
+from pippin.stats.overoptimisation import BandPoint, Overoptimisation, fit_overoptimisation, in_first_units
 from pippin.stats.planning import cluster_sd, expected_best, holm, minimum_detectable_effect, sample_size
 from pippin.stats.ranking import PeerRank, best_of_n, best_of_n_kl, best_of_n_win_rate, peer_rank, win_rate
 from pippin.stats.raters import (
@@ -96,6 +96,7 @@ __all__ = [
     "gwet_ac1",
     "holm",
     "human_ceiling",
+    "in_first_units",
     "krippendorff_alpha",
     "length_bias",
     "length_correlation",

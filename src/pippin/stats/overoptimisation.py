@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pippin.core.errors import InputError
 from pippin.core.types import Estimate
 from pippin.stats.estimate import Ids
-from pippin.stats.intervals import estimate
+from pippin.stats.intervals import ZERO, estimate
 from pippin.stats.resampling import DEFAULT, Bootstrap, Floats, Resampled, Statistic, collect
 
 Form = Literal["best_of_n", "rl"]
@@ -35,7 +35,11 @@ class BandPoint:
 
 @dataclass(frozen=True)
 class Overoptimisation:
-    """The fitted curve. The peak is None unless the interval of beta lies above zero: else no fall was shown."""
+    """The fitted curve. The peak is None unless the interval of beta lies above zero: else no fall was shown.
+
+    ``nearest`` and ``farthest`` are the smallest distance above zero and the largest that were seen, in root nats; a
+    peak outside them is read off the form of the curve alone.
+    """
 
     form: Form
     alpha: Estimate
@@ -43,6 +47,37 @@ class Overoptimisation:
     peak_distance: Estimate | None
     peak_gold: Estimate | None
     band: tuple[BandPoint, ...]
+    nearest: float
+    farthest: float
+
+    @property
+    def peak_seen(self) -> bool:
+        """Whether there is a peak, and it lies among the distances that were seen."""
+        return self.peak_distance is not None and self.nearest <= self.peak_distance.value <= self.farthest
+
+
+def in_first_units(scores: ArrayLike, first: ArrayLike) -> NDArray[np.float64]:
+    """Scores less the first policy's mean, over its standard deviation: a proxy and the gold on one scale.
+
+    Gao et al. bring a proxy to the gold's scale by its calibration on labels; without labels the first policy's own
+    spread takes its place, for both.
+
+    Args:
+        scores: any shape (..., N): scores of any policy.
+        first: shape (M,) or any other: the same scorer's scores of the initial policy.
+
+    Raises:
+        InputError: a score is not finite, or those of the initial policy do not vary.
+
+    Source: Gao et al. (2022), section 2 (proxies recentred to the initial policy's mean, gold of unit variance).
+    """
+    values, start = np.asarray(scores, dtype=np.float64), np.asarray(first, dtype=np.float64)
+    if not (np.isfinite(values).all() and np.isfinite(start).all() and start.size):
+        raise InputError("a score is not finite", where="scores, first", mend="Leave out the prompts that miss one")
+    spread = float(start.std())
+    if spread <= ZERO * max(1.0, float(np.abs(start).max())):
+        raise InputError("the first policy's scores do not vary", where="first", found=float(start.flat[0]))
+    return (values - start.mean()) / spread
 
 
 def fit_overoptimisation(
@@ -101,7 +136,8 @@ def fit_overoptimisation(
         return lambda sums: (coefficients(sums) * row_2).sum(axis=-1)
 
     band = tuple(BandPoint(float(d), made(point(row), "gold")) for d, row in zip(grid, rows_G_2, strict=True))
-    return Overoptimisation(form, alpha, beta, peak_distance, peak_gold, band)
+    ends = (float(distance_K[distance_K > 0].min()), float(distance_K.max()))
+    return Overoptimisation(form, alpha, beta, peak_distance, peak_gold, band, *ends)
 
 
 def _design(distance_K: Floats, form: Form) -> Floats:

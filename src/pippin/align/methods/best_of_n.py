@@ -1,7 +1,7 @@
 """Best-of-n: nothing is trained; the policy answers n times and a reward keeps the best.
 
 Source: Stiennon et al. 2020 (arXiv 2009.01325), appendix G.3; Nakano et al. 2021 (arXiv 2112.09332), appendix I; Gao
-et al. 2022 (arXiv 2210.10760)
+  et al. 2022 (arXiv 2210.10760)
 
 y* = argmax_i r(x, y_i), y_i ~ π. The artefact is a decoding recipe: n and the reranker. With several ``candidates`` n
 is the one with the best development score, estimated without bias for every n from the same draws. KL to the policy is
@@ -44,6 +44,7 @@ def choose(context: sources.Context, config: Any) -> State:
     most = max(config.candidates)
     chat = context.policy.chat
     groups = [sources.LoopGroup(p, chat.prompt_ids(p.messages)) for p in context.development]
+    groups = sources.fitting(context, groups)
     groups = sources.score(
         context, sources.sample(context, groups, most, config.max_completion_length, purpose="develop")
     )

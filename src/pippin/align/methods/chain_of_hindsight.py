@@ -39,7 +39,7 @@ class Config:
 
 def layout(groups: Sequence[sources.LoopGroup], config: Any, context: sources.Context) -> Batch:
     """A row per pair and template, and the demonstrations."""
-    limit, examples = context.training.max_length, []
+    limit, examples = context.max_length, []
     for number, group in enumerate(groups):
         marked = markers(group, config, context.policy.chat)
         for w, l, weight in pairs(group):

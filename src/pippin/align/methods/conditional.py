@@ -1,8 +1,8 @@
 """Conditional training: a control token says whether a response is good; the policy answers after the good one.
 
 Source: Korbak et al. 2023 (arXiv 2302.08582), section 2; binary classes as in AlpacaFarm, Dubois et al. 2023 (arXiv
-2305.14387); objectives beside it: unlikelihood, Welleck et al. 2020 (arXiv 1908.04319); AWR, Peng et al. 2019 (arXiv
-1910.00177), reward-weighted regression with V = 0
+  2305.14387); objectives beside it: unlikelihood, Welleck et al. 2020 (arXiv 1908.04319); AWR, Peng et al. 2019 (arXiv
+  1910.00177), reward-weighted regression with V = 0
 
 Each response follows the token of its class, right after the opening of the assistant's turn; with probability
 ``drop_token_fraction`` it follows none. The token is conditioned on, never trained. L is SFT's token mean. Classes: a
@@ -105,7 +105,7 @@ def after(example: Example, opening: int, token: int, context: sources.Context) 
     """The response after a control token, which stands right before it and is not trained."""
     ids = [*example.ids[:opening], token, *example.ids[opening:]]
     mask = [*example.mask[:opening], 0, *example.mask[opening:]]
-    ids, mask = context.policy.chat.truncate(ids, mask, context.training.max_length)
+    ids, mask = context.policy.chat.truncate(ids, mask, context.max_length)
     return replace(example, ids=ids, mask=mask)
 
 

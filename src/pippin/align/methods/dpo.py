@@ -1,8 +1,8 @@
 """Direct preference optimisation: the policy is its own reward model.
 
 Source: Rafailov et al. 2023 (arXiv 2305.18290), eq. 7; soft labels as in cDPO (Mitchell 2023); robust: Ray Chowdhury et
-al. 2024 (arXiv 2403.00409); ipo: Azar et al. 2023 (arXiv 2310.12036), eq. 17; hinge: RSO, Liu et al. 2023 (arXiv
-2309.06657), eq. 8; DPO + NLL: Pang et al. 2024 (arXiv 2404.19733)
+  al. 2024 (arXiv 2403.00409); ipo: Azar et al. 2023 (arXiv 2310.12036), eq. 17; hinge: RSO, Liu et al. 2023 (arXiv
+  2309.06657), eq. 8; DPO + NLL: Pang et al. 2024 (arXiv 2404.19733)
 
 L = -E[p log σ(βh) + (1-p) log σ(-βh)],  h = [S_θ(w) - S_ref(w)] - [S_θ(l) - S_ref(l)], sums over response tokens. The
 reference is the policy as it was at the start. Every pair

@@ -1,7 +1,7 @@
 """Expert iteration: sample several, keep the best by the reward, fine-tune on them, repeat.
 
 Source: Anthony et al. 2017 (arXiv 1705.08439); RAFT, Dong et al. 2023 (arXiv 2304.06767); Llama 2 rejection sampling
-(arXiv 2307.09288), section 3.2.3; threshold: ReST, Gulcehre et al. 2023 (arXiv 2308.08998)
+  (arXiv 2307.09288), section 3.2.3; threshold: ReST, Gulcehre et al. 2023 (arXiv 2308.08998)
 
 Each round: ``num_generations`` draws for each of ``prompts_per_round`` prompts from the current policy, those without
 an end token dropped, the argmax of the reward kept (first of equals), SFT on the kept. A round starts from the current
@@ -70,8 +70,6 @@ def select(context: sources.Context, groups: list[sources.LoopGroup]) -> list[so
         "rewards/max": float(np.mean([s.max() for s in scores])),
         "rewards/median": float(np.mean([np.median(s) for s in scores])),
     }
-    if np.ptp(flat) == 0:
-        context.state["rounds_of_equal_rewards"] = context.state.get("rounds_of_equal_rewards", 0) + 1
     if config.select == "best":
         return sources.best(context, groups)
     if config.select == "weighted":

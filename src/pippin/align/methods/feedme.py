@@ -1,7 +1,7 @@
 """FeedME: fine-tuning on demonstrations and on those samples that were rated best.
 
 Source: OpenAI, model index for researchers (2022): samples with the top rating; AlpacaFarm, Dubois et al. 2023 (arXiv
-2305.14387): the preferred of each pair
+  2305.14387): the preferred of each pair
 
 Keep the responses whose rating reaches a threshold (the highest rating that was given, where none is stated), or the
 chosen of each pair, or the best k of each prompt; and every demonstration: a response that nobody judged and no policy

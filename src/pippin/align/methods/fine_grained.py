@@ -6,7 +6,7 @@ r_t = Σ_j 1[t = end of segment j] R_j - β (lp_old - lp_ref); all else is PPO w
 segments by characters and rewards (several kinds may overlap); each reward goes to the token that completes its
 segment, and that of the whole text to the last token, so that one segment over the whole is PPO with a score. A judge
 that gives one number is one segment. Rewards are taken as they are, not divided by their deviation; what their kinds
-weigh is the judge's. A response without end token has ``missing_eos_penalty`` added at its end."""
+weigh is the judge's. A response without end token loses ``missing_eos_penalty`` at its end."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Config:
     vf_coef: float = setting(1.0, "c_v")
     gamma: float = setting(1.0, "discount")
     lam: float = setting(0.95, "λ of GAE")
-    missing_eos_penalty: float = setting(0.0, "added at the end of a response that was cut")
+    missing_eos_penalty: float = setting(0.0, "taken off at the end of a response that was cut")
     whiten_rewards: bool = setting(False, "divide per-token rewards by their deviation over the rollout, no shift")
     critic_learning_rate: float = setting(0.0, "of the critic; 0: the policy's")
 
@@ -53,7 +53,8 @@ def layout(groups: Sequence[sources.LoopGroup], config: Any, context: sources.Co
             for ids, text, ended in zip(g.responses, g.texts, g.ended, strict=True)]  # fmt: skip
     prompts, texts = [g.prompt for g, *_ in rows], [text for _, _, text, _ in rows]
     parts = segments(context, prompts, texts)
-    context.ledger.add(scorer_calls=len(rows))
+    totals = np.array([sum(value for *_, value in spans) for spans in parts])
+    sources.count_equal(context, np.split(totals, np.cumsum([len(g.texts) for g in groups])[:-1]))
     examples = []
     decode = partial(context.policy.chat.tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     for example, (_, ids, text, ended), spans in zip(batch.examples, rows, parts, strict=True):
@@ -65,11 +66,13 @@ def layout(groups: Sequence[sources.LoopGroup], config: Any, context: sources.Co
 
 def segments(context: sources.Context, prompts: list[Any], texts: list[str]) -> list[Any]:
     """The rewarded parts of each text; its score as one part where the judge gives numbers only."""
-    if context.segments is not None:
-        return list(context.segments(prompts, texts))
-    if context.scorer is None:
-        raise InputError("this method needs a reward, and none is given", mend="Give --reward gold_segments")
-    return [[(0, len(t), float(s))] for t, s in zip(texts, context.scorer(prompts, texts), strict=True)]
+    if context.segments is None:
+        return [[(0, len(t), float(s))] for t, s in zip(texts, sources.asked(context, prompts, texts), strict=True)]
+    parts = list(context.segments(prompts, texts))
+    if len(parts) != len(texts):
+        raise InputError("the reward gave a wrong number of lists of segments", found=len(parts), expected=len(texts))
+    context.ledger.add(scorer_calls=len(texts))
+    return parts
 
 
 def shape(batch: shapes.Batch, config: Any, state: State) -> shapes.Batch:
@@ -79,7 +82,7 @@ def shape(batch: shapes.Batch, config: Any, state: State) -> shapes.Batch:
     for example in batch.examples:
         penalty = 0.0 if example.value["ended"] else config.missing_eos_penalty
         given = example.token["segments"].copy()
-        given[-1] += penalty
+        given[-1] -= penalty
         rewards.append(shapes.kl_rewards(example.token["logp_old"], example.token["logp_ref"], 0.0, beta) + given)
         totals.append(float(given.sum()))
     batch = learn(batch, rewards, np.array(totals), config, state)

@@ -1,7 +1,7 @@
 """GRPO: advantages relative to the prompt's own group of responses, clipped token by token, without a critic.
 
 Source: Shao et al. 2024 (arXiv 2402.03300), eq. 3; DAPO, Yu et al. 2025 (arXiv 2503.14476); Dr. GRPO, Liu et al. 2025
-(arXiv 2503.20783)
+  (arXiv 2503.20783)
 
 Each round samples G responses a prompt at temperature 1. A_i = (r_i - mean of the group) / (std of the group + 1e-4),
 the same for every token. ℓ_t = -min(ρ_t A, clip(ρ_t, 1-ε, 1+ε_high) A) + β ρ_t k3_t, ρ_t = exp(lp - lp_old), k3 =

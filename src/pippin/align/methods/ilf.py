@@ -64,8 +64,10 @@ def draft(context: sources.Context, groups: list[sources.LoopGroup]) -> list[sou
         groups = sources.draw_prompts(context, config.prompts_per_round)
         groups = sources.sample(context, groups, 1, config.max_completion_length, config.temperature, purpose="draft")
         said = list(context.feedback([g.prompt for g in groups], [g.texts[0] for g in groups]))
+        if len(said) != len(groups):
+            raise InputError("a wrong number of texts of feedback", found=len(said), expected=len(groups))
         context.ledger.add(judge_calls=len(said))
-    if not any(said):
+    if not any(said) and context.round == 0:  # later it is what the policy has become
         raise InputError("there is no feedback on any response", found=f"{len(said)} responses",
                          mend="Take prompts that the policy does not solve, or another --feedback")  # fmt: skip
     context.state["figures"] = {"without_feedback": float(np.mean([not text for text in said]))}
@@ -103,7 +105,9 @@ def refine_prompt(prompt: Prompt, reply: str, feedback: str, know: str) -> str:
 def refine(context: sources.Context, groups: list[sources.LoopGroup]) -> list[sources.LoopGroup]:
     """K refinements of each draft that ended by themselves; the drafts stay in the state."""
     config, chat = context.config, context.policy.chat
-    notes = context.state["feedback"]
+    notes, context.state["drafts"] = context.state["feedback"], []
+    if not groups:
+        return []
     asked = [refine_prompt(g.prompt, g.texts[0], f, config.refine_from) for g, f in zip(groups, notes, strict=True)]
     if config.refiner:
         write = asking.writer(config.refiner, context.seed, config.max_completion_length, config.temperature)
@@ -129,7 +133,7 @@ def refine(context: sources.Context, groups: list[sources.LoopGroup]) -> list[so
 
 def written(context: sources.Context, group: sources.LoopGroup, texts: list[str]) -> sources.LoopGroup:
     """A named model's refinements in the policy's tokens; an empty text counts as cut."""
-    chat, limit, rows = context.policy.chat, context.training.max_length, []
+    chat, limit, rows = context.policy.chat, context.max_length, []
     for text in texts:
         ids, mask = chat.truncate(*chat.example(group.prompt.messages, text or "-"), limit)
         start = mask.index(1) if any(mask) else len(ids)
@@ -145,8 +149,7 @@ def select(context: sources.Context, groups: list[sources.LoopGroup]) -> list[so
         return []
     if config.selection == "scorer":
         groups = sources.score(context, groups)
-        before = np.array(context.scorer([g.prompt for g in groups], drafts)) if context.scorer else np.zeros(0)
-        context.ledger.add(scorer_calls=len(before))
+        before = sources.asked(context, [g.prompt for g in groups], drafts)
         best = np.array([g.rewards.max() for g in groups])
         context.state["figures"] |= {
             "drafts/scores": float(before.mean()), "refinements/scores": float(best.mean()),

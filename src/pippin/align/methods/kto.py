@@ -57,7 +57,7 @@ def layout(groups: Sequence[sources.LoopGroup], config: Any, context: sources.Co
             before, after = list(groups[number].prompt_ids), len(groups[other].prompt_ids)
             ids, mask = context.policy.chat.truncate(
                 before + list(strange.ids[after:]), [0] * len(before) + list(strange.mask[after:]),
-                context.training.max_length,
+                context.max_length,
             )  # fmt: skip
             if other != number and any(mask):
                 examples.append(replace(strange, ids=ids, mask=mask, weight=0.0))

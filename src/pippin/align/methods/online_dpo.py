@@ -60,7 +60,7 @@ def label(context: sources.Context, groups: list[sources.LoopGroup]) -> list[sou
         groups = by_comparison(context, groups)
     else:
         groups = sources.score(context, groups)
-        figures["objective/scores"] = float(np.mean([g.rewards for g in groups]))
+        figures["objective/scores"] = float(np.mean(np.concatenate([g.rewards for g in groups])))
         penalty = context.config.missing_eos_penalty
         groups = [replace(g, scores=g.rewards - penalty * ~np.array(g.ended)) for g in groups]
         groups = sources.pair(context, groups, lambda scores, rng: ranking.best_and_worst(scores))

@@ -1,10 +1,10 @@
 """PPO from a reward: clipped policy gradient with a critic, GAE and a KL penalty to the reference.
 
 Source: Schulman et al. 2017 (arXiv 1707.06347); Ziegler et al. 2019 (arXiv 1909.08593); Ouyang et al. 2022 (arXiv
-2203.02155), eq. 2
+  2203.02155), eq. 2
 
 Each round samples one response a prompt (or more), at temperature 1. Per-token reward: -β (lp_old - lp_ref), plus the
-score at the last response token; a response without an end token gets ``missing_eos_penalty`` in place of its score.
+score at the last response token; a response without an end token gets ``score_without_end`` in place of its score.
 GAE with V = 0 after the end, returns before whitening, advantages whitened over the rollout, then E epochs of max(-Aρ,
 -A clip(ρ, 1±ε)) and c_v · ½ max((V-R)², (V_clip-R)²), both token means. β is fixed, or follows Ziegler's controller
 where ``target_kl`` is set. The score is divided by the first rollout's standard deviation, so that β means nats per
@@ -42,7 +42,7 @@ class Config:
     vf_coef: float = setting(0.1, "c_v")
     gamma: float = setting(1.0, "discount")
     lam: float = setting(0.95, "λ of GAE")
-    missing_eos_penalty: float = setting(-1.0, "score of a response that was cut, in standard deviations")
+    score_without_end: float = setting(-1.0, "score of a response that was cut, in standard deviations")
     critic_learning_rate: float = setting(0.0, "of the critic; 0: the policy's")
     whiten_rewards: bool = setting(False, "divide per-token rewards by their deviation over the rollout, no shift")
     ptx_coef: float = setting(0.0, "γ of the demonstrations' likelihood; 0: none are read")
@@ -90,7 +90,7 @@ def shape(batch: shapes.Batch, config: Any, state: State) -> shapes.Batch:
     center = state.setdefault("score_mean", float(raw.mean()))
     beta = state.setdefault("kl_coef", config.kl_coef)
     ended = np.array([e.value["ended"] for e in own], dtype=bool)
-    score = np.where(ended, (raw - center) / scale, config.missing_eos_penalty)
+    score = np.where(ended, (raw - center) / scale, config.score_without_end)
     rewards = [
         shapes.kl_rewards(e.token["logp_old"], e.token["logp_ref"], float(s), beta)
         for e, s in zip(own, score, strict=True)

@@ -1,7 +1,7 @@
 """Quark: a pool of samples cut into quantiles of reward, each with its token; the policy is asked for the best.
 
 Source: Lu et al. 2022 (arXiv 2205.13636), algorithm 1; ``best_only`` and ``clear_pool``: AlpacaFarm, Dubois et al. 2023
-(arXiv 2305.14387)
+  (arXiv 2305.14387)
 
 Round 0 samples the policy as it was, later rounds the current one after the best token; all samples join a pool that is
 never emptied. The whole pool is sorted by reward and cut into Q equal bins (what is left over goes to the worst); an

@@ -1,8 +1,8 @@
 """Reward model: scores fitted to preferences, to the best of several responses, or to numbers.
 
 Source: Christiano et al. 2017 (arXiv 1706.03741); Ouyang et al. 2022 (arXiv 2203.02155), eq. 1; margin: Llama 2
-(arXiv 2307.09288), eq. 2; best of K: Ziegler et al. 2019 (arXiv 1909.08593), eq. 1; log-ratio head: Rafailov et al.
-2023
+  (arXiv 2307.09288), eq. 2; best of K: Ziegler et al. 2019 (arXiv 1909.08593), eq. 1; log-ratio head: Rafailov et al.
+  2023
 
 ``bradley_terry``: -p log σ(Δ - m) - (1-p) log σ(-Δ - m), Δ = r(x, y_i) - r(x, y_j), m the pair's stated strength times
 ``margin_scale``. All pairs of a prompt stand in one step and every prompt weighs the same (InstructGPT's K-wise form,

@@ -54,7 +54,7 @@ def demonstrated(group: sources.LoopGroup, number: int, context: sources.Context
         return []
     chat = context.policy.chat
     row = chat.example(group.prompt.messages, group.prompt.reference)
-    ids, mask = chat.truncate(*row, context.training.max_length)
+    ids, mask = chat.truncate(*row, context.max_length)
     return [Example(ids, mask, number, value={"target": weight})] if any(mask) else []
 
 

@@ -31,10 +31,18 @@ COUNTED = {
     "tied_groups": "prompts had no gradient: none of their responses is better than another",
     "pairs_without_opinion": "pairs had no label: the judge gave no opinion in one order or both",
     "empty_rounds": "rounds had nothing to train on",
+    "cut_rows": "responses were cut at max_length",
+    "groups_of_equal_rewards": "prompts had equal rewards for all their responses",
+    "rounds_of_equal_rewards": "rounds had equal rewards throughout",
+    "dropped_confidence": "pairs were left out: their confidence is out of the band",
+    "dropped_balance": "pairs were left out to balance lengths",
+    "added_random_pairs": "pairs of responses to different prompts were added",
+    "clipped_rewards": "rewards were clipped",
 }
 """What a run may count beside its steps, and how that is told."""
 
-_SHOWN = 400  # characters of the example on each side of the response's beginning
+SHOWN = ("loss", "rewards/accuracies", "objective/scores")
+"""Figures beside the progress bar."""
 
 
 def align(
@@ -74,9 +82,10 @@ def align(
     with_: With = None,
     json: Json = "",
 ) -> None:
-    """Align a model. Every setting of the method is an option: --learning_rate 1e-5 --max_steps 30 --beta 0.1.
+    """Align a model by a method, or make a reward model. Every setting is an option: --learning_rate 1e-5 --beta 0.1.
 
-    `pippin align dpo --print-config --model M --out D` shows all of them.
+    `pippin align dpo --print-config > dpo.yaml` writes a file with all of them, to be filled in, and
+    `pippin align dpo.yaml` runs it. Running the same command again goes on where an interrupted run stopped.
     """
     from pippin.app import job
     from pippin.app.console import Console, folder
@@ -92,21 +101,23 @@ def align(
         "judge": judge, "feedback": feedback, "template": template, "eval_data": eval_data, "eval_limit": eval_limit,
         "out": out,
     }  # fmt: skip
-    told = job.read(config, {k: v for k, v in given.items() if v} | job.flags(context.args))
+    told = job.read(config, {k: v for k, v in given.items() if v} | job.flags(context.args), blank=print_config)
     if print_config:
         console.result(told.to_row())
-        console.say(_yaml(told).rstrip())
+        console.say(told.to_yaml().rstrip())
         return
     target = folder(told.job.out, "--out")
-    from pippin.align import distributed
+    from pippin.align import distributed, trackers
+
+    trackers.named(told.job.report_to)
 
     distributed.start()
     if distributed.leads():
         _same_run(target, told, overwrite)
-    distributed.wait()  # for what --overwrite removes
+    done = distributed.from_first(lambda: _done(told, target))  # after what --overwrite removes
     if distributed.leads():
-        _run(console, told, target)
-    else:
+        _run(console, told, target, done)
+    elif not done:
         _train(told, *_inputs(told)[:3], target)
 
 
@@ -123,7 +134,7 @@ def _inputs(told: Told) -> tuple[list[Group], list[Prompt], list[Prompt], str]:
 
 
 def _train(
-    told: Told, groups: list[Group], prompts: list[Prompt], development: list[Prompt], target: Path, report: Any = None
+    told: Told, groups: list[Group], prompts: list[Prompt], development: list[Prompt], target: Path, **listeners: Any
 ) -> Run:
     from pippin.align import run
 
@@ -131,12 +142,13 @@ def _train(
         told.job.method, told.settings, model=told.job.model, out=target, data=groups, prompts=prompts,
         reward=told.job.reward or None, development=development, judge=told.job.judge or None,
         feedback=told.job.feedback or None, template=told.job.template or None, rule=told.job.collapse,
-        report=report,
+        **listeners,
     )  # fmt: skip
 
 
-def _run(console: Console, told: Told, target: Path) -> None:
-    from pippin.align import run
+def _run(console: Console, told: Told, target: Path, done: bool) -> None:
+    from pippin.align import card, publish, run, trackers
+    from pippin.app.announce import announce
     from pippin.core import catalog
     from pippin.core.run import write_json
     from pippin.lm.hf import load_policy
@@ -146,32 +158,57 @@ def _run(console: Console, told: Told, target: Path) -> None:
     _enough(told, method, groups, prompts)
     held_out, shared = _held_out(told, groups, prompts)
     policy = run.with_template(load_policy(told.job.model), told.job.template or None)
-    _announce(console, told, method, policy, groups, prompts, found)
+    announce(console, told, method, policy, groups, prompts, found)
+    names = {key: getattr(told.job, key) for key in ("data", "prompts")}
+    hub_model_id = told.job.hub_model_id or target.absolute().name
+    if told.job.push_to_hub:
+        console.say(f"hub: known there as {publish.ready(hub_model_id)}")
     before = _evaluate(console, policy, held_out) if held_out and method.artefact == "policy" else None
     del policy
     total = _steps(told, method, groups)
-    with _nothing_left(target), console.progress(told.job.method, total) as advance:
-        _write_config(target, told)
+    with trackers.mirror(told.job.report_to, target, run_name=told.job.run_name, tell=console.note) as mirror:
+        with _left_behind(console, target), console.progress(told.job.method, total) as advance:
+            _write_config(target, told)
 
-        def report(line: Any) -> None:
-            figures = [
-                f"{name} {line[name]:.4f}"
-                for name in ("loss", "rewards/accuracies", "objective/scores")
-                if name in line
-            ]
-            advance(line["step"], total, note=", ".join(figures))
+            def report(line: Any) -> None:
+                figures = [f"{name} {line[name]:.4f}" for name in SHOWN if name in line]
+                advance(line["step"], total, note=", ".join(figures))
 
-        made = _train(told, groups, prompts, development, target, report)
-    _told_after(console, made)
-    evaluation = _after(console, method, target, held_out, before, told)
-    if evaluation:
-        evaluation |= {"data": told.job.eval_data, "prompts_shared_with_training_left_out": shared}
-        write_json(target / "eval.json", evaluation)
+            if done:
+                made = run.finished(target)
+                console.note("this run is finished, and is not trained again; --overwrite does that")
+            else:
+                made = _train(told, groups, prompts, development, target, report=report, mirror=mirror)
+        _told_after(console, made)
+        evaluation = _after(console, method, target, held_out, before, told)
+        if evaluation:
+            evaluation |= {"data": told.job.eval_data, "prompts_shared_with_training_left_out": shared}
+            write_json(target / "eval.json", evaluation)
+            mirror.log({"step": made.ledger.steps, "eval/rewards/accuracies": _accuracy(evaluation["after"])})
+    card.write_card(target, names)
+    address = ""
+    if told.job.push_to_hub:
+        address = publish.push(target, hub_model_id, private=told.job.hub_private_repo)
+        console.say(address)
     console.say(str(target))
     console.result(
         {"folder": str(target), "manifest": made.manifest, "ledger": made.ledger.to_row(), "metrics": made.metrics,
-         "state": made.state, "eval": evaluation or None}
+         "state": made.state, "watch": made.watch or None, "eval": evaluation or None, "hub": address or None}
     )  # fmt: skip
+
+
+def _done(told: Told, target: Path) -> bool:
+    """Whether the folder holds this run, finished: with the same data, prompts and first weights as they are now."""
+    from pippin.align import run
+    from pippin.lm.hf import load_policy
+
+    if not (target / run.FILE).is_file():
+        return False
+    held = run.finished(target).manifest
+    groups, prompts, development, _ = _inputs(told)
+    policy = run.with_template(load_policy(told.job.model), told.job.template or None)
+    now = run.digests(policy, groups, prompts, development)
+    return {key: held.get(key) for key in now} == now
 
 
 def _enough(told: Told, method: Method, groups: list[Group], prompts: list[Prompt]) -> None:
@@ -207,59 +244,6 @@ def _held_out(told: Told, groups: list[Group], prompts: list[Prompt]) -> tuple[l
         raise InputError("every prompt of the evaluation is trained on", where=told.job.eval_data,
                          mend="Take other rows, such as FILE[1000:]")  # fmt: skip
     return fresh[: told.job.eval_limit or None], len(rows) - len(fresh)
-
-
-def _announce(
-    console: Console, told: Told, method: Method, policy: Policy, groups: list[Group], prompts: list[Prompt], found: str
-) -> None:
-    """What is about to happen: data, batch, and one example as the model sees it."""
-    from pippin.app.console import printable
-
-    size, parts = told.resolved["per_device_train_batch_size"], told.resolved["gradient_accumulation_steps"]
-    if found:
-        console.say(f"data: {found}")
-    if prompts:
-        console.say(f"prompts: {told.job.prompts}, {len(prompts)}")
-    if method.terms:
-        console.say(f"global batch: {size * parts} prompts a step ({size} a micro-batch, {parts} accumulated)")
-    for label, context, trained in _example(told, method, policy, groups, prompts):
-        cut = "…" if len(context) > _SHOWN else ""
-        rest = f"… ({len(trained) - _SHOWN} characters more)" if len(trained) > _SHOWN else ""
-        console.say(f"{label}: {cut}{printable(context[-_SHOWN:])}⟦{printable(trained[:_SHOWN])}{rest}⟧")
-
-
-def _example(
-    told: Told, method: Method, policy: Policy, groups: list[Group], prompts: list[Prompt]
-) -> Iterator[tuple[str, str, str]]:
-    """Label, what is read, and what is trained on, of the first example whose response is not cut away."""
-    from pippin.feedback.collapse import collapse
-
-    chat, limit = policy.chat, told.resolved["max_length"]
-    decode = chat.tokenizer.decode
-    for group in groups:
-        shown = {"example": 0}
-        if method.reads == "preferences":
-            stated = collapse(group.judgements, group.responses, told.job.collapse).preferences
-            shown = {"preferred": stated[0].i, "rejected": stated[0].j} if stated else {"example": 0}
-        rows = {}
-        for label, k in shown.items():
-            response = group.responses[k]
-            ids, mask = chat.example(group.prompt.messages, response.text, ended=response.stop != "length")
-            rows[label] = chat.truncate(ids, mask, limit)
-        if rows and all(any(mask) for _, mask in rows.values()):
-            for label, (ids, mask) in rows.items():
-                yield (
-                    f"{label} (trained tokens in brackets)",
-                    decode(ids[: mask.index(1)]),
-                    decode(ids[mask.index(1) :]),
-                )
-            return
-    if groups and method.terms and method.reads != "prompts":
-        raise InputError(
-            "no row has a response within max_length", found=f"max_length {limit}", mend="Raise --max_length"
-        )
-    if prompts:
-        yield "example (what is sampled stands in brackets)", decode(chat.prompt_ids(prompts[0].messages)), " … "
 
 
 def _steps(told: Told, method: Method, groups: list[Group]) -> int | None:
@@ -309,6 +293,11 @@ def _after(
     return {when: {key: asdict(value) for key, value in found.items()} for when, found in tables.items()}
 
 
+def _accuracy(after: dict[str, Any]) -> float:
+    """Of the implicit reward, or of a reward model's scores: what TRL calls ``eval/rewards/accuracies``."""
+    return after["score" if "score" in after else "implicit"]["value"]
+
+
 def _told_after(console: Console, made: Any) -> None:
     lines = [line for line in (made.metrics.get("first", {}), made.metrics.get("last", {})) if "loss" in line]
     losses = dict.fromkeys(f"{line['loss']:.6f} at step {line['step']:.0f}" for line in lines)
@@ -316,6 +305,11 @@ def _told_after(console: Console, made: Any) -> None:
         console.say(f"loss: {', '.join(losses)}")
     ledger = made.ledger
     console.say(f"{ledger.steps} steps, {ledger.wall_clock:.0f} seconds, {ledger.peak_memory / 1e9:.1f} GB at most")
+    if made.watch:
+        from pippin.align.watch import lines as told_lines
+
+        for line in told_lines(made.watch):
+            console.say(line)
     for key, what in COUNTED.items():
         if made.state.get(key):
             console.note(f"{made.state[key]} {what}")
@@ -336,10 +330,11 @@ def _same_run(target: Path, told: Told, overwrite: bool) -> None:
         raise InputError(
             "the folder is not empty and holds no run", where=f"--out {target}", mend="Name another folder"
         )
+    from pippin.app import job
     from pippin.core.config import read_yaml
 
     before, now = read_yaml(file)[0], told.to_row()
-    changed = [key for key in now if key != "out" and before.get(key) != _plain(now[key])]
+    changed = [key for key in now if key not in ("out", *job.BESIDE) and before.get(key) != job.plain(now[key])]
     if changed:
         key = changed[0]
         raise InputError(f"the folder holds another run ({key} differs)", where=f"--out {target}",
@@ -347,11 +342,18 @@ def _same_run(target: Path, told: Told, overwrite: bool) -> None:
 
 
 @contextmanager
-def _nothing_left(target: Path) -> Iterator[None]:
-    """Bad input that is only found while training leaves no folder behind."""
+def _left_behind(console: Console, target: Path) -> Iterator[None]:
+    """Bad input that is only found while training leaves no folder; of an interrupted run it is said what is kept."""
+    from pippin.align import checkpoint
+
     existed = target.exists()
     try:
         yield
+    except KeyboardInterrupt:
+        step, _ = checkpoint.position(target)
+        kept = f"kept as it was at step {step}" if step >= 0 else "no checkpoint yet (save_steps says how often)"
+        console.note(f"{target}: {kept}")
+        raise
     except InputError:
         if not existed:
             shutil.rmtree(target, ignore_errors=True)
@@ -362,19 +364,4 @@ def _write_config(target: Path, told: Told) -> None:
     from pippin.core.run import replacing
 
     with replacing(target / CONFIG) as file:
-        file.write(_yaml(told).encode())
-
-
-def _yaml(told: Told) -> str:
-    import yaml
-
-    return yaml.safe_dump(_plain(told.to_row()), sort_keys=False, allow_unicode=True)
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, at any depth, as YAML has them."""
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
+        file.write(told.to_yaml().encode())

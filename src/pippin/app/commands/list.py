@@ -22,8 +22,9 @@ def show(
 ) -> None:
     """List readers, recipes, builders, strategies, judges, methods and benchmarks: name, one line, paper, file.
 
-    ``pippin list methods`` also says what each method needs: which log-probability its loss is about, whether a
-    reference is kept, and where its responses come from.
+    `pippin list methods` also says which log-probability of a response the loss is about (sum or mean over its tokens),
+    whether a frozen reference is kept, and where responses come from: the data (offline), the first policy (once), the
+    policy of each round (online).
     """
     from pippin.app.console import Console
     from pippin.core import catalog
@@ -32,7 +33,7 @@ def show(
     use_files(with_)
     kinds = [kind] if kind else list(catalog.kind_names())
     found = {name: catalog.entries(name) for name in kinds}
-    more = {e.name: _facts(e.name) for e in found["methods"]} if kind == "methods" else {}
+    more = {e.name: _facts(e.name, e.path) for e in found["methods"]} if kind == "methods" else {}
     columns = list(next(iter(more.values()), {}))
     if json != "-":
         for name, entries in found.items():
@@ -48,14 +49,16 @@ def show(
     )
 
 
-def _facts(name: str) -> dict[str, str | None]:
-    """What a method needs; a dash where the method cannot be loaded, since a listing shows what is there."""
-    from pippin.align.facts import COLUMNS, facts
+def _facts(name: str, path: str) -> dict[str, str | None]:
+    """What a method needs, from its file's text where that says it (loading a method loads torch); a dash where the
+    method cannot be loaded, since a listing shows what is there."""
+    from pippin.align.facts import COLUMNS, facts, sketch
     from pippin.core import catalog
     from pippin.core.errors import PippinError
 
+    read = sketch(path)
     try:
-        return dict(facts(catalog.load("methods", name)))
+        return dict(facts(catalog.load("methods", name) if read is None else read))
     except PippinError:
         return dict.fromkeys(COLUMNS)
 

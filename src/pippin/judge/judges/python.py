@@ -14,7 +14,7 @@ from typing import Any
 
 from pippin.core.config import build, setting
 from pippin.core.errors import InputError
-from pippin.core.functions import load_function
+from pippin.core.functions import answers, load_function
 from pippin.core.run import file_digest
 from pippin.core.types import Judge, Messages
 from pippin.judge.judging import Judging, Options, Rows, ScoreJudge
@@ -36,12 +36,13 @@ def make(rest: str, options: Options) -> Judging:
         return [{"role": m.role, "content": m.content} for m in messages] if config.conversational else text
 
     def scores(rows: Rows) -> list[float | None]:
-        values = function(
+        values = answers(
+            function, f"{path}:{name}", len(rows),
             prompts=[shown(p.messages, p.text) for p, _ in rows],
             completions=[shown(r.messages, r.text) for _, r in rows],
             prompt_ids=[p.id for p, _ in rows],
             reference=[p.reference for p, _ in rows],
-        )
+        )  # fmt: skip
         return [_number(value, f"{path}:{name}") for value in values]
 
     return ScoreJudge(Judge(f"python/{rest}", file_digest(path)), scores)
