@@ -366,7 +366,7 @@ def accumulate(
     """
     most = min(training.per_device_train_batch_size, math.ceil(len(groups) / distributed.size()))
     sizes = [networks.size([pool.examples[i] for i in pool.rows_of[g]]) for g in groups]
-    parts = [[groups[k] for k in part] for part in cut(sizes, most)]
+    parts = [[groups[k] for k in part] for part in cut(sizes, most, distributed.size())]
     pool.annotate_parts([pool.take(part)[1] for part in parts], networks, pool.lazy, training.bf16)
     whole, _ = pool.take(groups)
     coupled = couple(networks, whole, config) if couple else None

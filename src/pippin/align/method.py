@@ -134,7 +134,9 @@ class Training:
     learning_rate: float = setting(1e-6, "peak learning rate of the policy")
     num_train_epochs: int = setting(1, "passes over the examples of a round")
     max_steps: int = setting(-1, "stop after this many optimiser steps; -1: no limit")
-    per_device_train_batch_size: int = setting(8, "most groups (prompts with their responses) of a micro-batch")
+    per_device_train_batch_size: int = setting(
+        8, "most groups (prompts with their responses) of a micro-batch; of short ones more, with no more tokens"
+    )
     gradient_accumulation_steps: int = setting(1, "micro-batches per optimiser step; cannot change the result")
     max_length: int = setting(1024, "prompt and response, in tokens; longer ones are cut on the right")
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = setting("linear", "after warm-up, down to zero")

@@ -119,17 +119,17 @@ class Size:
     tokens: int | None = None
 
 
-def cut(sizes: Sequence[Size], most: int) -> list[list[int]]:
+def cut(sizes: Sequence[Size], most: int, processes: int = 1) -> list[list[int]]:
     """Groups cut into micro-batches of at most ``most``, so that little is padding and passes are few.
 
     Rows that are padded: groups of like length come together, the longest first. Of all ways to cut their sorted line
     the one with the fewest tokens, padding and the start of each pass counted; so a micro-batch may be smaller than it
     is allowed to be. Rows end to end: as few micro-batches as ``most`` of the longest group have room for, of about
-    the same number of tokens each; a micro-batch of short groups has more than ``most`` of them.
+    the same number of tokens each, and one for each of the processes; one of short groups has more than ``most``.
     """
     tokens = [size.tokens for size in sizes if size.tokens is not None]
     if sizes and len(tokens) == len(sizes):
-        return _filled(tokens, most)
+        return _filled(tokens, most, min(processes, len(tokens)))
     order = sorted(range(len(sizes)), key=lambda i: -sizes[i].longest)
     best, before = [0.0], [0]  # of the first k groups: tokens, and where the last micro-batch begins
     for stop in range(1, len(order) + 1):
@@ -147,11 +147,11 @@ def cut(sizes: Sequence[Size], most: int) -> list[list[int]]:
     return parts[::-1]
 
 
-def _filled(tokens: Sequence[int], most: int) -> list[list[int]]:
+def _filled(tokens: Sequence[int], most: int, fewest: int) -> list[list[int]]:
     """Groups into the fewest parts that hold no more than ``most`` of the longest: each into the emptiest part."""
     order = sorted(range(len(tokens)), key=lambda i: -tokens[i])
     room = most * tokens[order[0]]
-    for count in range(1, len(tokens) + 1):
+    for count in range(fewest, len(tokens) + 1):
         filled, parts = [0] * count, [list[int]() for _ in range(count)]
         for i in order:
             k = filled.index(min(filled))
