@@ -159,7 +159,7 @@ def prepare(what: str, rows: int, folder: Path) -> int:
 def pippin(args: argparse.Namespace, folder: Path, side: str) -> Callable[[], dict]:
     [what] = args.what
     from pippin.align import loop, networks, sources
-    from pippin.align.run import Settings
+    from pippin.align.settings import Settings
     from pippin.core import catalog
     from pippin.feedback.collapse import Rule, collapse
     from pippin.lm import flat, forward, shared

@@ -7,7 +7,7 @@ import pytest
 
 from pippin.align import networks, sources
 from pippin.align.method import Method
-from pippin.align.run import Settings
+from pippin.align.settings import Settings
 from pippin.core import catalog
 from pippin.core.types import Choice, Group, Outcome, Response, Score, assistant
 from pippin.feedback.collapse import Rule, collapse

@@ -7,7 +7,7 @@ import pytest
 
 from pippin.align import hints
 from pippin.align.method import Training
-from pippin.align.run import Settings
+from pippin.align.settings import Settings
 from pippin.app.job import Job
 from pippin.core import catalog
 from pippin.core.errors import InputError

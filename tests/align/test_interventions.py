@@ -9,7 +9,8 @@ import pytest
 from pippin.align import interventions, loop, sources
 from pippin.align.asking import scorer
 from pippin.align.method import Training
-from pippin.align.run import Settings, align, load_run
+from pippin.align.run import align, load_run
+from pippin.align.settings import Settings
 from pippin.compare.work import reranker
 from pippin.core import catalog
 from pippin.core.errors import Diverged, InputError

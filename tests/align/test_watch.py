@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from pippin.align import looking, watch
-from pippin.align.run import Settings, align, load_run
+from pippin.align.run import align, load_run
+from pippin.align.settings import Settings
 from pippin.align.watch import Look
 from pippin.core.errors import InputError
 from pippin.core.types import Choice, Group, Outcome, Response, assistant

@@ -12,18 +12,19 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pippin.align import adapters, checkpoint, distributed, hints, interventions, looking, loop, networks, sources
+from pippin.align import adapters, checkpoint, distributed, interventions, looking, loop, networks, sources
 from pippin.align.asking import comparer, feedback_of, scorer, segments
 from pippin.align.card import write_card
-from pippin.align.method import Method, State, Training
+from pippin.align.method import Method, State
+from pippin.align.settings import Settings
 from pippin.align.trackers import Mirror
-from pippin.core import catalog, config
+from pippin.core import catalog
 from pippin.core.errors import InputError
 from pippin.core.run import Ledger, data_digest, environment, peak_memory, write_json
 from pippin.core.types import Group, Prompt, canonical, to_row
@@ -41,50 +42,6 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """A method's own Config and the Training that every method shares, told apart by field names."""
-
-    training: Training
-    own: Any
-
-    @classmethod
-    def of(cls, name: str, method: Method, values: Mapping[str, Any], *, where: str = "") -> Settings:
-        """From one flat mapping; the method's defaults stand between Training's and what is given.
-
-        Raises:
-            InputError: a value has the wrong type.
-            UnknownName: a key is neither the method's nor Training's; names the nearest, or what to do instead of it.
-        """
-        shared = {f.name for f in fields(Training)}
-        own = {f.name for f in fields(method.config)}
-        for key in values:
-            if key not in shared | own:
-                raise hints.unknown(name, key, shared | own, where=where)
-        merged = {**method.defaults, **values}
-        return cls(
-            config.build(Training, {k: v for k, v in merged.items() if k in shared}, where=where),
-            config.build(method.config, {k: v for k, v in merged.items() if k in own}, where=where),
-        )
-
-    def flat(self, name: str) -> Json:
-        """As manifest entries: what the method owns under ``method.NAME.``, what all arms share under its own name."""
-        shared = dataclasses.asdict(self.training)
-        entries = {
-            "truncation": f"keep start, {shared.pop('max_length')} tokens",
-            "precision": "bfloat16" if shared.pop("bf16") else "float32",
-            "seed": shared.pop("seed"),
-        }
-        # change no weight
-        unsaid = ["logging_steps", "save_steps", "max_loss", "watch_prompts", "gradient_checkpointing"]
-        if not self.training.use_peft:
-            unsaid += [key for key in shared if key.startswith("lora_")] + ["use_peft"]
-        for key in [*unsaid, *interventions.unsaid(self.training)]:
-            shared.pop(key)
-        own = {**shared, **dataclasses.asdict(self.own)}
-        return entries | {f"method.{name}.{key}": value for key, value in own.items()}
-
-
-@dataclass(frozen=True)
 class Run:
     """A finished run: where it lies, what made it, what it cost."""
 
@@ -96,6 +53,7 @@ class Run:
     watch: Json  # what the run saw of itself (:mod:`watch`); empty where it did not look
 
 
+@distributed.together()
 def align(
     name: str,
     settings: Mapping[str, Any],

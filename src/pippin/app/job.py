@@ -99,7 +99,7 @@ def read(file: str, flags: Mapping[str, Any], *, blank: bool = False) -> Told:
     method = catalog.load("methods", job.method)
     from pippin.align import hints
     from pippin.align.method import Training
-    from pippin.align.run import Settings
+    from pippin.align.settings import Settings
 
     known = own | {s.name for cls in (Training, method.config) for s in config.describe(cls)}
     for key in merged:

@@ -204,7 +204,7 @@ def _defaults(method: str) -> Json:
     """What a method's settings are where nobody sets them."""
     from dataclasses import asdict
 
-    from pippin.align.run import Settings
+    from pippin.align.settings import Settings
 
     chosen = Settings.of(method, catalog.load("methods", method), {})
     return {**asdict(chosen.training), **asdict(chosen.own)}

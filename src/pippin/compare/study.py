@@ -237,7 +237,7 @@ def _check_stage(name: str, spec: Any, names: set[str], where: str, arm: bool = 
         if spec["method"] not in catalog.names("methods"):
             raise UnknownName("method", str(spec["method"]), catalog.names("methods"), where=where)
         method = catalog.load("methods", spec["method"])
-        from pippin.align.run import Settings
+        from pippin.align.settings import Settings
 
         _, own = split_settings(spec)
         Settings.of(spec["method"], method, {k: v for k, v in own.items() if "$" not in str(v)}, where=where)

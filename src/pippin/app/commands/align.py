@@ -112,13 +112,14 @@ def align(
     trackers.named(told.job.report_to)
 
     distributed.start()
-    if distributed.leads():
-        _same_run(target, told, overwrite)
-    done = distributed.from_first(lambda: _done(told, target))  # after what --overwrite removes
-    if distributed.leads():
-        _run(console, told, target, done)
-    elif not done:
-        _train(told, *_inputs(told)[:3], target)
+    with distributed.together():
+        if distributed.leads():
+            _same_run(target, told, overwrite)
+        done = distributed.from_first(lambda: _done(told, target))  # after what --overwrite removes
+        if distributed.leads():
+            _run(console, told, target, done)
+        elif not done:
+            _train(told, *_inputs(told)[:3], target)
 
 
 def _inputs(told: Told) -> tuple[list[Group], list[Prompt], list[Prompt], str]:
@@ -213,7 +214,8 @@ def _done(told: Told, target: Path) -> bool:
 
 def _enough(told: Told, method: Method, groups: list[Group], prompts: list[Prompt]) -> None:
     """Refuse, before any model is loaded, what the method cannot do without."""
-    from pippin.align.run import FEEDBACK, Settings
+    from pippin.align.run import FEEDBACK
+    from pippin.align.settings import Settings
 
     if method.reads != "prompts" and not groups:
         raise InputError(f"{told.job.method} reads {method.reads}, and there are none", mend="Give --data FILE")
