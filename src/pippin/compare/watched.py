@@ -15,10 +15,12 @@ FEWEST = 4  # looks that make a curve
 
 
 def curves(plan: Plan, store: Store, metric: str) -> list[Json]:
-    """Proxy and gold over KL of every arm that has both at enough looks, in its first seed's run."""
+    """Proxy and gold over KL of every arm that was trained and has both at enough looks, in its first seed's run."""
     out = []
     for run in plan.runs:
-        looks = [row for row in _watch(run.train, store).get("looks", []) if {"kl", "proxy", "gold"} <= set(row)]
+        looks = [
+            row for row in _watch(run.train, store).get("looks", []) if {"step", "kl", "proxy", "gold"} <= set(row)
+        ]
         if run.seed != plan.study.seeds[0] or len(looks) < FEWEST:
             continue
         points = [
