@@ -168,7 +168,7 @@ def pippin(args: argparse.Namespace, folder: Path, side: str) -> Callable[[], di
     if side in ("packing", "padding"):
         flat.takes = lambda model, longest: False
     if side == "padding":  # in the order of the rows, as they come
-        loop.cut = lambda sizes, most: [list(range(i, min(i + most, len(sizes)))) for i in range(0, len(sizes), most)]
+        loop.cut = lambda sizes, most, _: [list(range(len(sizes)))[i : i + most] for i in range(0, len(sizes), most)]
     if side == "prompt":
         shared.response_logps = forward.response_logps
         shared.shared_sizes = lambda rows: [len(ids) for ids, _ in rows]
