@@ -127,21 +127,6 @@ def response_hidden(
     return _scatter(rows.hidden_P_D, mask, n_P, t_P)
 
 
-def exact_kl(
-    model_a: torch.nn.Module,
-    model_b: torch.nn.Module,
-    ids_N_T: torch.Tensor,
-    attention_N_T: torch.Tensor,
-    mask_N_T: torch.Tensor,
-    temperature: float = 1.0,
-) -> torch.Tensor:
-    """``kl_N``: sum over response positions of KL(a || b) over the whole vocabulary, in nats, with gradients.
-
-    Unlike the estimators from sampled tokens (k1, k2, k3) this is no estimate: at each position all V tokens count.
-    """
-    return token_kl(model_a, model_b, ids_N_T, attention_N_T, mask_N_T, temperature).sum(-1)
-
-
 def token_kl(
     model_a: torch.nn.Module,
     model_b: torch.nn.Module,
@@ -156,6 +141,8 @@ def token_kl(
     without: Sequence[int] = (),
 ) -> torch.Tensor:
     """``kl_N_T``: KL(a || b) of the distribution of each response token, in nats, with gradients of a.
+
+    Unlike the estimators from sampled tokens (k1, k2, k3) this is no estimate: at each position all V tokens count.
 
     Args:
         ids_b_N_T: what b reads, where that is something else before the response (no control tokens for a reference).
