@@ -78,13 +78,12 @@ def prompts_of(context: Context, method: Method) -> tuple[list[LoopGroup], str, 
     distinct = list({p.id: p for p in pool}.values())
     order = np.random.default_rng(int(digest([context.seed, "watch"]), 16)).permutation(len(distinct))
     prefix = method.decoding(context.config, context.state).get("prefix", "")
-    room = int(getattr(context.policy.model.config, "max_position_embeddings", 0) or 0) or context.training.max_length
     groups, left_out = [], 0
     for place in order.tolist():
         if len(groups) == context.training.watch_prompts:
             break
         group = LoopGroup(distinct[place], context.policy.chat.prompt_ids(distinct[place].messages, prefix))
-        fits = len(group.prompt_ids) < min(room, context.training.max_length)
+        fits = len(group.prompt_ids) < context.max_length
         groups += [group] * fits
         left_out += not fits
     return groups, on, left_out
@@ -189,7 +188,7 @@ class Watch:
             if scorer is None or (name in self.dear and not whole):
                 continue
             try:
-                scores[name] = scored(scorer, groups)
+                scores[name] = scored(self.context, scorer, groups)
             except InputError as error:
                 absent[name] = str(error)
         return Look(step, tokens, *_shape(groups), kl=kl, kept=kept, absent=absent, **scores)
@@ -204,28 +203,14 @@ class Watch:
         chat, out, read = self.context.policy.chat, [], 0
         for start in range(0, len(groups), _ROWS):
             part = groups[start : start + _ROWS]
-            plain = [chat.prompt_ids(g.prompt.messages) for g in part]
-            wide = [max(len(g.prompt_ids), len(p)) for g, p in zip(part, plain, strict=True)]
-            sides = [[list(g.prompt_ids) for g in part], plain]
-            ids, seen, mask = [], [], None
-            for side in sides:  # filled on the left, so that a response stands in the same columns on both sides
-                gaps = [w - len(row) for w, row in zip(wide, side, strict=True)]
-                rows = [[chat.pad_id] * gap + row + list(g.responses[0])
-                        for gap, row, g in zip(gaps, side, part, strict=True)]  # fmt: skip
-                padded, attention = pad(rows, chat.pad_id)
-                for k, gap in enumerate(gaps):
-                    attention[k, :gap] = 0
-                ids.append(padded)
-                seen.append(attention)
-            mask = torch.zeros_like(ids[0], dtype=torch.bool)
-            for k, group in enumerate(part):
-                mask[k, wide[k] : wide[k] + len(group.responses[0])] = True
+            with_prefix = _laid_out([list(g.prompt_ids) for g in part], part, chat.pad_id)
+            plain = _laid_out([chat.prompt_ids(g.prompt.messages) for g in part], part, chat.pad_id)
             kl_N_T = token_kl(
-                self.context.policy.model, self.first.model, ids[0], seen[0], mask,
-                ids_b_N_T=ids[1], attention_b_N_T=seen[1], without=tuple(self.context.control.values()),
+                self.context.policy.model, self.first.model, *with_prefix, ids_b_N_T=plain[0],
+                attention_b_N_T=plain[1], mask_b_N_T=plain[2], without=tuple(self.context.control.values()),
             )  # fmt: skip
             out += kl_N_T.sum(-1).tolist()
-            read += int(seen[0].sum() + seen[1].sum())
+            read += int(with_prefix[1].sum() + plain[1].sum())
         return np.array(out), read
 
 
@@ -242,13 +227,13 @@ def chosen(context: Context, method: Method, n: int) -> Json:
     assert context.scorer is not None
     absent: dict[str, str] = {}
     try:
-        proxy = scored(context.scorer, groups)
+        proxy = scored(context, context.scorer, groups)
     except InputError as error:
         return _none(str(error))
     gold = None
     if context.evaluate is not None:
         try:
-            gold = scored(context.evaluate, groups)
+            gold = scored(context, context.evaluate, groups)
         except InputError as error:
             absent["gold"] = str(error)
     length, ended = _shape(groups)
@@ -284,17 +269,24 @@ def draw(context: Context, groups: Sequence[LoopGroup], count: int) -> tuple[lis
     return drawn, apart.ledger.policy_tokens_sampled + sum(len(g.prompt_ids) for g in groups)
 
 
-def scored(scorer: Scorer, groups: Sequence[LoopGroup]) -> np.ndarray:
-    """The score of every draw ``[P, K]``.
+def scored(context: Context, scorer: Scorer, groups: Sequence[LoopGroup]) -> np.ndarray:
+    """The score of every draw ``[P, K]``; the run's ledger does not hear of it.
 
     Raises:
         InputError: the judge gives no numbers, misses one, or gives one that is not finite.
     """
+    apart = replace(context, scorer=scorer, ledger=Ledger())
     prompts = [g.prompt for g in groups for _ in g.texts]
-    values = np.asarray(scorer(prompts, [t for g in groups for t in g.texts]), dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise InputError("a score is not finite", found=float(values[~np.isfinite(values)][0]))
-    return values.reshape(len(groups), -1)
+    return sources.asked(apart, prompts, [t for g in groups for t in g.texts]).reshape(len(groups), -1)
+
+
+def _laid_out(
+    prompts: Sequence[list[int]], groups: Sequence[LoopGroup], pad_id: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Ids, attention and response mask ``[N, T]`` of each group's first draw after what stands before it."""
+    ids, attention = pad([[*before, *g.responses[0]] for before, g in zip(prompts, groups, strict=True)], pad_id)
+    masks = [[0] * len(before) + [1] * len(g.responses[0]) for before, g in zip(prompts, groups, strict=True)]
+    return ids, attention, pad(masks, 0)[0].bool()
 
 
 def _shape(groups: Sequence[LoopGroup]) -> tuple[np.ndarray, np.ndarray]:
