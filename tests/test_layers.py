@@ -10,7 +10,10 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "pippin"
 
 # In import order: a package may import itself and those before it.
 LAYERS = ("core", "stats", "lm", "world", "data", "judge", "feedback", "align", "compare", "app")
-LEAVES = ("data.readers", "data.recipes", "judge.strategies", "judge.judges", "feedback.builders", "align.methods")
+LEAVES = (
+    "data.readers", "data.recipes", "judge.strategies", "judge.judges", "feedback.builders", "align.methods",
+    "compare.external",
+)  # fmt: skip
 DYNAMIC = ("core.catalog",)  # the only module that turns names into modules
 NO_NAMES = ("utils", "util", "common", "helpers", "misc")
 LONGEST = 400

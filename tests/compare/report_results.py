@@ -146,3 +146,127 @@ def full_results(confounded: bool = False) -> dict[str, Any]:
         },
         "seconds": {"total": 241.35, "cells": {"sft seed 0": 22.1, "ppo seed 1": 61.45, "held-out answers": 17.9}},
     }  # fmt: skip
+
+
+def inferred_results() -> dict[str, Any]:
+    """What may stand in results beside :func:`full_results`: claims, looks, a frozen plan ... names hostile too."""
+    claims = [
+        {"name": arm, "baseline": "sft", "decoding": "greedy", "scope": scope, "delta": GOLD[i] - 0.52,
+         "low": GOLD[i] - 0.52 - wide, "high": GOLD[i] - 0.52 + wide, "p": 0.001, "p_holm": 0.004, "n": 640, "seeds": 5,
+         "verdict": "better" if GOLD[i] - 0.52 > wide else "worse" if GOLD[i] - 0.52 < -wide else "cannot tell"}
+        for i, arm in enumerate(ARMS) if arm != "sft" for scope, wide in (("these runs", 0.03), ("the method", 0.06))
+    ]  # fmt: skip
+    components = {"prompt": 0.11, "seed": 0.002, "prompt x seed": 0.01, "sample": 0.08, "judge": 0.0}
+    shares = {k: v / sum(components.values()) for k, v in components.items()}
+    return {
+        "notes": ["Answers that did not end within 32 tokens: 12% of ppo<b> (seed 0, greedy)."],
+        "claims": claims,
+        "variance": [
+            {"name": HOSTILE_ARM, "decoding": "greedy", "components": components, "shares": shares,
+             "sd_of_mean": 0.0181, "sentence": "Most of the noise is that of the prompts."}
+        ],
+        "equivalence": {"margin": 0.02, "rows": [
+            {"name": HOSTILE_ARM, "decoding": "greedy", "scope": "these runs", "low90": -0.01, "high90": 0.015,
+             "p": 0.012, "verdict": "equivalent"}
+        ]},
+        "effects": [
+            {"axis": "data", "a": "mine<b>", "b": "hh", "decoding": "greedy", "delta": 0.04, "low": 0.01, "high": 0.07,
+             "p": 0.01, "p_holm": 0.02, "scope": "the method", "combinations": 3, "interaction_p": 0.4}
+        ],
+        "looks": {"over": "seeds", "at": [5, 8, 12], "alpha_spent": [0.004, 0.02, 0.05], "stopped_at": 8,
+                  "why": "every arm is decided", "taken": [
+            {"at": at, "rows": [{"name": HOSTILE_ARM, "delta": 0.04, "low": 0.04 - 0.2 / at, "high": 0.04 + 0.2 / at,
+                                 "p": 0.01, "bound": 0.004, "decided": at == 8}]} for at in (5, 8)
+        ]},
+        "frozen": {"hash": "0123456789abcdef", "when": "2026-01-02T03:04:05Z", "data_seen_before": False, "again": [],
+                   "changed": [{"field": "seeds", "then": [0, 1], "now": [0, 1, 2]},
+                               {"field": "settings.<i>", "then": None, "now": 0.1}]},
+        "estimate": {"cpu_seconds": {"planned": 900.0, "low": 640.0, "high": 1300.0, "used": 871.5}, "cells": 61,
+                     "tokens": 1_250_000, "labels": 3000, "money": "not known"},
+        "manifests": {arm: {"base": "world/base", "template": "6a07", "data (preferences)": f"{i % 3:04x}",
+                            "note <script>": HOSTILE_TEXTS[0]} for i, arm in enumerate(ARMS)},
+    }  # fmt: skip
+
+
+def large_results(arms: int = 50, seeds: int = 5) -> dict[str, Any]:
+    """Fifty arms on ten thousand prompts, every section filled as a long study fills it."""
+    rng = Random(11)
+    names = [f"method_{i:02d}/data_{'abcde'[i % 5]}" for i in range(arms)]
+    gold = [0.5 + 0.2 * math.sin(i) for i in range(arms)]
+    base = names[0]
+
+    def row(i: int, decoding: str, seed: int | None) -> dict[str, Any]:
+        value, delta = gold[i] + rng.gauss(0, 0.004), gold[i] - gold[0]
+        told = {
+            "name": names[i],
+            "decoding": decoding,
+            "gold_mean": value,
+            "gold_low": value - 0.008,
+            "gold_high": value + 0.008,
+            f"delta_vs_{base}": delta,
+            "delta_low": delta - 0.009,
+            "delta_high": delta + 0.009,
+            "p": 0.01,
+            "p_holm": None if not i else 0.3 if abs(delta) < 0.02 else 0.0002,
+            "n": 10_000,
+        }
+        if seed is None:
+            return {**told, "seeds": seeds, "scope": "the method"}
+        spent = {
+            "prompts_seen": 4096,
+            "gradient_tokens": 1_250_000 + i,
+            "steps": 128,
+            "wall_clock": 61.2 + i,
+            "labels": 3000,
+            "policy_tokens_sampled": 10_000 * i,
+        }
+        return {
+            **told,
+            "seed": seed,
+            "method": "dpo",
+            "missing": 0,
+            "kl": 0.3 * i,
+            "kl_low": 0.29 * i,
+            "kl_high": 0.31 * i,
+            "kl_kind": "exact",
+            "mean_length": 30 + i,
+            "share_without_end": 0.01,
+            "ledger": spent,
+            "settings": {"learning_rate": 1e-4},
+            "tuning": "published",
+            "note": "",
+        }
+
+    places = [(d, i) for d in DECODINGS for i in range(arms)]
+    text = "The quick brown fox jumps over the lazy dog; a pear, a fig and a plum lie on the table. " * 20
+    return {
+        **full_results(confounded=False), **inferred_results(),
+        "baseline": base, "scope": "the method",
+        "decision": f"better than {base}: " + ", ".join(f"{name} +0.100 [+0.090, +0.110]" for name in names[1:]),
+        "arms": [row(i, d, seed) for d, i in places for seed in range(seeds)],
+        "pooled": [row(i, d, None) for d, i in places],
+        "pairs": [
+            {"a": names[a], "b": names[b], "decoding": d, "delta": gold[a] - gold[b], "low": gold[a] - gold[b] - 0.01,
+             "high": gold[a] - gold[b] + 0.01, "p_holm": 0.0001 if abs(gold[a] - gold[b]) > 0.02 else 0.5}
+            for d in DECODINGS for a in range(arms) for b in range(a + 1, arms)
+        ],
+        "claims": [
+            {"name": names[i], "baseline": base, "decoding": d, "scope": scope, "delta": gold[i] - gold[0],
+             "low": gold[i] - gold[0] - 0.01, "high": gold[i] - gold[0] + 0.01, "p": 0.01, "p_holm": 0.02, "n": 10_000,
+             "seeds": seeds, "verdict": "better" if gold[i] > gold[0] else "worse"}
+            for d, i in places[1:] for scope in ("these runs", "the method")
+        ],
+        "learning": [
+            {"arm": name, "seed": seed, "metric": metric,
+             "points": [[s, 1 + math.exp(-s / 300) + rng.gauss(0, 0.02)] for s in range(0, 1000, 2)]}
+            for name in names for seed in range(seeds) for metric in ("loss", "rewards/accuracies", "eval/score")
+        ],
+        "examples": [
+            {"prompt": f"Tell of a pear. ({k})", "arms": {name: {"text": text, "score": 0.5} for name in names}}
+            for k in range(8)
+        ],
+        "settings": [{"field": f"method.dpo.setting_{k}", "arms": {n: k * i for i, n in enumerate(names)}}
+                     for k in range(20)],
+        "manifests": {name: {f"field {k:02d}": f"value {i % (k % 7 + 1)}" for k in range(80)}
+                      for i, name in enumerate(names)},
+    }  # fmt: skip

@@ -5,7 +5,8 @@ from pathlib import Path
 import yaml
 
 from pippin.compare.analyse import analyse
-from pippin.compare.plan import in_order, plan
+from pippin.compare.cells import in_order
+from pippin.compare.plan import plan
 from pippin.compare.study import read_study
 from pippin.compare.work import run_cell
 from pippin.core.store import Store

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for report_results.py
 
-from report_results import full_results
+from report_results import full_results, inferred_results, large_results
 
 from pippin.compare.report import write_report
 
@@ -32,7 +32,8 @@ def browser():
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    return write_report(full_results(confounded=True), tmp_path_factory.mktemp("report"))
+    results = {**full_results(confounded=True), **inferred_results()}
+    return write_report(results, tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_columns_sort_both_ways_and_seeds_stay_with_their_arm(visit):
     assert kl[-1] == "\u2013" and kl[0] != "\u2013", "missing values come last"
     assert page.locator("#arms-table tbody").count() == 16
     assert page.evaluate("[...document.getElementById('arms-table').tBodies].every(b => b.rows.length === 3)")
-    page.get_by_role("button", name="arm", exact=True).click()
+    page.locator("#arms-table").get_by_role("button", name="arm", exact=True).click()
     names = column(page, 0)
     assert names == sorted(names, reverse=True)
 
@@ -104,7 +105,7 @@ def test_filters_hide_decodings_and_seeds(visit):
     assert len(column(page, 1)) == 16
 
 
-@pytest.mark.parametrize("width", [320, 380, 720, 1280])
+@pytest.mark.parametrize("width", [320, 390, 900, 1440])
 def test_no_width_makes_the_page_scroll_sideways(visit, width):
     page = visit(viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") == width
@@ -137,10 +138,77 @@ def test_it_follows_the_readers_colours(visit):
     printed.emulate_media(media="print")
     assert printed.evaluate(ground) == "rgb(255, 255, 255)"
     printed.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert printed.locator("details:not([open])").count() == 0
+    assert printed.locator("details:not([open]):not(.which)").count() == 0
 
 
 def test_it_reads_whole_without_script(visit):
     page = visit(java_script_enabled=False)
     assert page.locator("h1").is_visible() and page.get_by_text("Confounds: prompts.test").is_visible()
-    assert page.locator("#arms-table tr.seed").first.is_visible() and not page.locator("form.filters").is_visible()
+    assert page.locator("#arms-table tr.seed").first.is_visible() and page.locator("form.filters:visible").count() == 0
+
+
+SHOWN = """() => [...document.querySelectorAll('#examples .example')].slice(0, 2).map(e =>
+    [...e.querySelectorAll('.answer h4')].map(h => [...h.children].filter(c => c.checkVisibility())
+        .map(c => c.textContent).join(' ')))"""
+
+
+def test_blind_examples_hide_arms_and_scores_until_they_are_revealed(visit):
+    page = visit()
+    before = page.evaluate(SHOWN)
+    assert "sft gold 0.000" in before[1] and not page.locator(".which:visible").count()
+    texts = page.locator("#examples .example").nth(0).locator(".text")
+    order = texts.all_text_contents()
+    page.get_by_label("blind", exact=True).check()
+    assert page.evaluate(SHOWN) == [list("ABCDEFGH")] * 2
+    mixed = texts.all_text_contents()
+    assert mixed != order and sorted(mixed) == sorted(order)
+    key = page.locator("#examples .which").nth(1)
+    assert key.is_visible() and not key.locator("p").is_visible()
+    key.locator("summary").click()
+    assert "sft, gold 0.000" in key.locator("p").inner_text()
+    page.get_by_label("blind", exact=True).uncheck()
+    assert page.evaluate(SHOWN) == before and texts.all_text_contents() == order
+
+
+def test_a_page_that_was_written_blind_is_so_without_script_too(browser, tmp_path):
+    file = write_report(full_results(), tmp_path, blind=True)
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(file.as_uri())
+    assert not page.locator("#examples .name:visible, #examples .score:visible").count()
+    assert page.locator("#examples .letter:visible").count() == 8 * 4
+    page.locator("#examples .which summary").first.click()
+    assert "best_of_n, gold 1.000" in page.locator("#examples .which p").first.inner_text()
+    page.close()
+
+
+def test_links_lead_to_their_sections(visit):
+    page = visit()
+    targets = page.locator("nav.contents a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+    assert len(targets) > 15 and all(page.locator(f"section{target}").count() == 1 for target in targets)
+
+
+@pytest.mark.slow
+def test_fifty_arms_on_ten_thousand_prompts_fit_a_page(browser, tmp_path, record_property):
+    file = write_report(large_results(), tmp_path)
+    assert file.stat().st_size < 5_000_000
+    for width in (390, 900, 1440):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.goto(file.as_uri())
+        painted = page.evaluate(
+            "new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r(performance.now()))))"
+        )
+        record_property(f"milliseconds until painted at {width}", round(painted))
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.locator("#arms-table tbody").count() == 100
+        assert page.locator("#pairs table tbody:visible").count() == 50, "the second decoding is folded away"
+        assert page.locator("#learning svg:visible").count() == 0
+        page.close()
+
+
+def test_print_opens_what_is_folded_and_drops_what_cannot_be_clicked(visit):
+    page = visit()
+    page.emulate_media(media="print")
+    assert page.locator("nav.contents:visible, form.filters:visible").count() == 0
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("#manifest table").is_visible()
+    assert len(page.pdf()) > 20_000

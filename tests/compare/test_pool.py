@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from pippin.compare.plan import Cell, plan
+from pippin.compare.cells import Cell
+from pippin.compare.plan import plan
 from pippin.compare.pool import CellsFailed, _Ready, run_cells
 from pippin.compare.study import read_study
 from pippin.core.store import Store
@@ -22,14 +23,14 @@ from pathlib import Path
 from pippin.compare.run import run_study
 from pippin.compare.study import read_study
 def report(what, done, total): print(what, flush=True)
-r = run_study(read_study(sys.argv[1]), Path(sys.argv[2]), command="test", report=report)
+r = run_study(read_study(sys.argv[1]), Path(sys.argv[2]), command="test", workers=int(sys.argv[3]), report=report)
 print("ran", r["seconds"]["ran"], flush=True)
 """
 
 
-def start(study, out, home):
+def start(study, out, home, workers=2):
     env = {**os.environ, "PIPPIN_HOME": str(home)}
-    command = [sys.executable, "-c", RUN, str(study), str(out)]
+    command = [sys.executable, "-c", RUN, str(study), str(out), str(workers)]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
 
 
@@ -72,6 +73,44 @@ def test_killed_and_started_again_it_ends_the_same_and_repeats_nothing(tmp_path)
     other = start(study, tmp_path / "c", tmp_path / "home_b")
     said, _ = other.communicate(timeout=240)
     assert "ran 0" in said and results(tmp_path / "c") == results(tmp_path / "a")
+
+
+def test_two_processes_on_one_store_share_the_cells_and_run_none_twice(tmp_path):
+    study, home = write(tmp_path, SMALL), tmp_path / "home"
+    both = [start(study, tmp_path / name, home, workers=1) for name in "ab"]
+    said = [process.communicate(timeout=240)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    ran = [{line for line in text.splitlines() if line.startswith("done: ")} for text in said]
+    assert len(ran[0] | ran[1]) == len(plan(read_study(study)).cells) and not ran[0] & ran[1]
+    assert all(f"ran {len(mine)}" in text for mine, text in zip(ran, said, strict=True))
+    assert results(tmp_path / "a") == results(tmp_path / "b")
+    assert not list((home / "artifacts" / ".claims").iterdir())
+
+
+def test_a_cell_that_another_runs_is_waited_for_and_a_dead_ones_is_taken(tmp_path):
+    store = Store(tmp_path / "store.db")
+    cells = {letter * 16: Cell(letter * 16, "train", {}, letter) for letter in "ab"}
+    code = f"""
+import sys
+from pathlib import Path
+from pippin.compare.claims import Claims
+from pippin.core.store import Store
+print(Claims(Store(Path({str(tmp_path / "store.db")!r}))).take("{"a" * 16}"), flush=True)
+sys.stdin.read()
+"""
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "True\n"
+    heard = []
+    ready = _Ready(cells, set(), store, lambda cell, event, figures: heard.append((cell.label, event)))
+    assert ready.take().key == "b" * 16  # a is the other's
+    ready.done("b" * 16, None)
+    other.kill()
+    other.wait()
+    assert ready.take().key == "a" * 16
+    store.add_cell("a" * 16, {}, {})
+    ready.done("a" * 16, None)
+    again = _Ready(cells, {"b" * 16}, store, lambda cell, event, figures: heard.append((cell.label, event)))
+    assert again.take() is None and heard == [("a", "found")]
 
 
 def test_a_failed_cell_is_reported_and_the_others_are_kept(tmp_path, monkeypatch):

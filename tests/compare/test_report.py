@@ -14,9 +14,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for report_results.py
 
-from report_results import ARMS, HOSTILE_ARM, HOSTILE_TEXTS, full_results
+from report_results import ARMS, HOSTILE_ARM, HOSTILE_TEXTS, full_results, inferred_results, large_results
 
 from pippin.compare import report, wording
+from pippin.compare.headline import headline
 from pippin.compare.svg import Axis
 from pippin.compare.tables import arm_rows, verdict
 
@@ -69,13 +70,20 @@ def read(html):
     return Reader(html)
 
 
-def test_the_decision_comes_first_then_confounds_then_the_evidence_in_order(html):
-    marks = ["<h1", "Confounds: none", *(f'<section id="{s}"' for s in (
-        "differences", "arms", "kl", "length", "overoptimisation", "learning", "checks", "pairs", "settings",
-        "not-declared", "ledger", "examples", "reproduce", "seconds",
-    ))]  # fmt: skip
+SECTIONS = (
+    "differences", "arms", "claims", "equivalence", "effects", "looks", "variance", "confounds", "not-declared",
+    "settings", "ledger", "frozen", "estimate", "examples", "manifest", "reproduce", "pairs", "kl", "length",
+    "overoptimisation", "learning", "checks", "seconds",
+)  # fmt: skip
+
+
+def test_the_answer_comes_first_then_figure_table_books_and_the_evidence_in_order():
+    html = report.page({**full_results(confounded=True), **inferred_results()})
+    marks = ["<h1", "Confounds: prompts.test", *(f'<section id="{s}"' for s in SECTIONS)]
     places = [html.index(mark) for mark in marks]
     assert places == sorted(places)
+    listed = re.findall(r'<a href="#([a-z-]+)">', html[html.index("<nav") : html.index("</nav>")])
+    assert tuple(listed) == SECTIONS
 
 
 def test_confounds_are_named_by_field_with_arms_and_values():
@@ -84,7 +92,11 @@ def test_confounds_are_named_by_field_with_arms_and_values():
         f"held.jsonl 4f1c; {HOSTILE_ARM}: other<b>.jsonl 99aa), max_length (sft: 256; ppo: 512)"
     )
     assert wording.confound_line(full_results(confounded=True)) == line
-    assert line in Reader(report.page(full_results(confounded=True))).text
+    shown = Reader(report.page(full_results(confounded=True))).text
+    assert "Confounds: prompts.test, max_length" in shown and "held.jsonl 4f1c : base, sft, sft_filtered" in shown
+    assert "Arms that answer other prompts cannot be paired." in shown
+    noted = Reader(report.page({**full_results(), **inferred_results()})).text
+    assert "Confounds: none" in noted and "12% of ppo<b> (seed 0, greedy)" in noted
     assert wording.confound_line({}) == "Confounds: none"
 
 
@@ -137,10 +149,10 @@ def test_nothing_is_loaded_and_the_policy_forbids_it(read):
     policy = next(a["content"] for t, a in read.elements if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none';") and "unsafe" not in policy and "http" not in policy
     for tag, attributes in read.elements:
-        assert tag not in {"img", "iframe", "object", "embed", "base", "a"} or attributes.get("href") == "#decision"
+        assert tag not in {"img", "iframe", "object", "embed", "base", "a"} or attributes["href"].startswith("#")
         for name in ("src", "srcset", "href", "action", "formaction", "poster", "background"):
             value = attributes.get(name) or ""
-            assert not value or value == "#decision" or value.startswith("data:image/svg+xml,"), (tag, name, value)
+            assert not value or value.startswith(("#", "data:image/svg+xml,")), (tag, name, value)
         assert not [name for name in attributes if name.startswith("on") or name == "style"]
     assert sum(tag == "script" for tag, _ in read.elements) == 1
     style = (TEMPLATES / "report.css").read_text()
@@ -175,6 +187,26 @@ def test_any_string_of_the_results_may_be_hostile(results):
     text.encode()
     outside = re.sub(r"(`{3,})[^`]*\n.*?\n\1", "", text, flags=re.DOTALL)
     assert "<script" not in outside and "</" not in outside
+
+
+def test_of_many_arms_the_page_counts_and_folds():
+    results = large_results(arms=30, seeds=2)
+    html = report.page(results)
+    read = Reader(html)
+    assert headline(results) in read.text and len(headline(results)) < 250
+    assert re.search(r"\d+ of 29 arms are better than method_00/data_a, \d+ worse", headline(results))
+    assert 'class="matrix"' not in html and html.count('<section id="pairs"') == 1
+    assert read.text.count("Every training seed by itself") == 1 and "and 23 more" in read.text
+    assert len(html) < 2_000_000
+    drawing = ET.fromstring(re.search(r'<svg class="plot wide".*?</svg>', html, re.DOTALL)[0])
+    assert len(list(drawing.iter("polygon"))) == 29 and float(drawing.get("height")) < 29 * 22 + 100
+
+
+def test_examples_stay_short_where_there_are_many():
+    text = "x" * 4000
+    many = {"prompt": "p", "arms": {f"arm {i}": {"text": text, "score": None} for i in range(200)}}
+    shown = report.page({"arms": [], "decision": "d", "examples": [many] * 8})
+    assert len(shown) < 2_500_000 and "more characters)" in shown
 
 
 @pytest.mark.parametrize("key", list(full_results()))
@@ -223,7 +255,7 @@ def test_equal_results_give_equal_bytes_whatever_the_order_of_keys(results, tmp_
     assert path == tmp_path / "a" / "report.html"
     assert path.read_bytes() == other.read_bytes()
     assert (tmp_path / "a/report.md").read_bytes() == (tmp_path / "b/report.md").read_bytes()
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["report.html", "report.md"]
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["figures", "report.html", "report.md", "tables"]
     before = path.read_bytes()
     report.write_report(results, tmp_path / "a")
     assert path.read_bytes() == before
@@ -231,7 +263,8 @@ def test_equal_results_give_equal_bytes_whatever_the_order_of_keys(results, tmp_
 
 def test_markdown_tables_are_whole(results):
     lines = report.markdown(results).splitlines()
-    assert lines[0] == f"**{results['decision']}**" and lines[2] == "Confounds: none"
+    assert lines[0] == f"**{headline(results)}**" and lines[2] == "Confounds: none"
+    assert results["decision"] in lines
     tables = [i for i, line in enumerate(lines) if re.fullmatch(r"\|( -+:? \|)+", line)]
     assert len(tables) == 6
     for i in tables:

@@ -14,7 +14,8 @@ from studies import SMALL, varied, write
 
 from pippin import stats
 from pippin.compare import report, tuning
-from pippin.compare.plan import in_order, plan, plan_trials
+from pippin.compare.cells import in_order
+from pippin.compare.plan import plan, plan_trials
 from pippin.compare.run import run_study
 from pippin.compare.study import read_study
 from pippin.compare.trials import read_trials

@@ -285,18 +285,33 @@ def test_scope_needs_five_seeds_in_each_trained_arm() -> None:
 
 
 def test_seed_error_of_a_balanced_design_is_the_anova_one() -> None:
-    """Prompts + seeds - cells, each the error of a mean; never below prompts alone or seeds alone."""
+    """(MS prompts + MS seeds - MS interaction) / cells, Satterthwaite's freedom; never below prompts or seeds alone."""
     values, prompt, seed = _runs(6)
     values = values + np.random.default_rng(0).normal(size=50)[prompt]
     table = values.reshape(50, 6)
-    parts = [distributions.sem(m) ** 2 for m in (table.mean(axis=1), table.mean(axis=0), table.ravel())]
+    rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+    squares = [6 * table.mean(axis=1).var(ddof=1), 50 * table.mean(axis=0).var(ddof=1), (rest**2).sum() / (49 * 5)]
     found = spread(collect([values, np.ones(300)], prompt, seeds_N=seed), ratio_of_sums)
-    assert found.error == pytest.approx(np.sqrt(parts[0] + parts[1] - parts[2]))
-    freedom = (parts[0] + parts[1]) ** 2 / (parts[0] ** 2 / 49 + parts[1] ** 2 / 5)
-    assert found.freedom == pytest.approx(freedom)
+    variance = squares[0] + squares[1] - squares[2]
+    assert found.error == pytest.approx(np.sqrt(variance / 300))
+    below = sum(square**2 / freedom for square, freedom in zip(squares, (49, 5, 245), strict=True))
+    assert found.freedom == pytest.approx(variance**2 / below)
     by_seed_only = np.repeat(np.arange(6.0)[None], 50, axis=0).ravel()
     found = spread(collect([by_seed_only, np.ones(300)], prompt, seeds_N=seed), ratio_of_sums)
     assert found.error == pytest.approx(distributions.sem(np.arange(6.0)))
+
+
+def test_what_prompts_differ_by_takes_nothing_off_the_error_of_a_difference() -> None:
+    """Both arms share hard and easy prompts; a difference's error is the same however much these differ."""
+    rng, cells = np.random.default_rng(3), 40 * 5
+    prompt, seed = np.divmod(np.arange(cells), 5)
+    hard, gain = 3 * rng.normal(size=40)[prompt], 0.5 * rng.normal(size=40)[prompt]
+    noise = rng.normal(size=(2, cells))
+    made = [
+        difference(Arm(level + gain + noise[0], prompt, seed), Arm(level + noise[1], prompt, seed), bootstrap=FAST)
+        for level in (0 * hard, hard)
+    ]
+    assert made[0].high - made[0].low == pytest.approx(made[1].high - made[1].low)
 
 
 def test_seeds_widen_the_interval_and_the_p_value() -> None:

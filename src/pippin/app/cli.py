@@ -13,7 +13,22 @@ from difflib import get_close_matches
 import typer
 from typer.exceptions import Abort, TyperException
 
-from pippin.app.commands import align, chat, compare, demo, doctor, judge, label, meta, respond, store
+from pippin.app.commands import (
+    align,
+    bench,
+    bundle,
+    chat,
+    compare,
+    demo,
+    doctor,
+    judge,
+    label,
+    logs,
+    meta,
+    report,
+    respond,
+    store,
+)
 from pippin.app.commands import list as listing
 from pippin.app.method_help import Command
 from pippin.core.errors import PippinError
@@ -41,6 +56,10 @@ app.command("label", short_help="pairs for people to judge, drawn with known pro
 app.command("meta", short_help="how good a judge is")(meta.meta)
 app.command("align", short_help="a policy from data, by a method", context_settings=_OPEN, cls=Command)(align.align)
 app.command("compare", short_help="which of two is better; a study of many arms")(compare.compare)
+app.command("bench", short_help="MMLU, HellaSwag and their like, with intervals")(bench.bench)
+app.command("logs", short_help="models compared by logs of Inspect or lm-evaluation-harness")(logs.logs)
+app.command("report", short_help="the page of a study again, from its results or a bundle")(report.report)
+app.command("bundle", short_help="a study packed for others: no weights, no keys")(bundle.bundle)
 app.command("store", short_help="what is stored: size, export, clean-up")(store.store)
 app.command("doctor", short_help="versions, devices, keys: what works here")(doctor.doctor)
 

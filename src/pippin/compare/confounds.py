@@ -1,202 +1,282 @@
 """What differs between arms that the study does not declare: confounds, named; a method's own settings, listed.
 
-Each arm resolves to a flat manifest. Fields are compared between the arms that have them: an arm that reads no
-preferences has no preference data to differ in. What a method owns (``method.NAME.*``) may differ and is listed as a
-setting. What an external arm does not say is *not declared*, which is neither equal nor different."""
+Each arm resolves to a flat manifest (:mod:`manifests`). Fields are compared between the arms that have them: an arm
+that reads no preferences has no preference data to differ in. What a method owns (``method.NAME.*``) may differ and is
+listed as a setting. What an external arm does not say is *not declared*, which is neither equal nor different. All
+fields, with why each matters and how to mend it, stand in :mod:`fields`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import combinations
 from typing import Any
 
-from pippin.compare.plan import ArmRun, Plan
-from pippin.compare.tuning import points
+from pippin.compare import fields, foreseen, kept, leaks, manifests, stakes
+from pippin.compare.cells import CELL, ArmRun, Plan
+from pippin.compare.manifests import NOT_DECLARED, Manifest, Read, Said
+from pippin.compare.spec import judge_scores, references
 from pippin.core import catalog
 from pippin.core.store import Store
 
 Json = dict[str, Any]
-NOT_DECLARED = "not declared"
-
-WHY = {
-    "prompts.test": "the arms answered different prompts",
-    "template": "the chat template differs, so the same prompt is different text",
-    "tokenizer": "the tokenizers differ, so lengths and probabilities are in different units",
-    "truncation": "the arms saw different parts of the same data",
-    "precision": "the arms were trained in different number formats",
-    "precision of answers": "the arms answered in different number formats",
-    "masking": "different tokens were trained on",
-    "decoding.max_tokens": "answers were cut at different lengths",
-    "base": "the arms do not start from the same base model",
-    "judge": "the arms were judged by different judges",
-    "tuning": "some arms had more tuning than others",
-}
-TRAINING = (
-    "base", "truncation", "precision", "masking", "data (demonstrations)", "data (preferences)", "prompts.train",
-    "start (demonstrations)", "start (preferences)", "start (prompts)", "reward", "collapse", "tuning",
-)  # fmt: skip
+LEVEL = 0.01
+"""How improbable, over all pairs of arms, counts of missing verdicts must be to be told apart from chance."""
+NEAR = 0.05
+"""How far, as a share, an arm may miss the amount that arms are matched on."""
+CUT = 0.1
+"""The share of answers cut at the limit from which a reader is told."""
 
 
 def manifest(run: ArmRun, plan: Plan, store: Store) -> Json:
-    """The flat manifest of one arm: what it was trained and judged under. Absent fields do not apply to it."""
-    flat: Json = {
-        "prompts.test": run.evaluation["prompts"],
-        "decoding.max_tokens": run.evaluation["max_tokens"],
-        "judge": plan.study.judge,
-    }
-    answered = store.cell(next(iter(run.responses.values())))
-    if answered is not None:
-        said = answered["result"]["manifest"]
-        flat |= {"template": said["template"], "tokenizer": said["tokenizer"]}
-        flat["precision of answers"] = said["precision of answers"]
-    if run.external is not None:
-        told = {k: v for k, v in run.external.items() if k not in ("path", "name")}
-        renamed = {"data": "data (preferences)", "model": "base"}
-        flat |= dict.fromkeys(TRAINING, NOT_DECLARED)
-        flat |= {renamed.get(k, k): v for k, v in told.items()}
-        return flat
-    flat["base"] = _root(run.train, plan) or run.policy
-    flat["tuning"] = _tuning(plan.study.tuning)
-    if run.train is None:
-        return flat
-    cell = plan.cells[run.train]
-    method = catalog.load("methods", cell.spec["method"])
-    done = store.cell(run.train)
-    trained: Json = done["result"]["manifest"] if done else {}
-    reads = method.reads
-    printed = cell.spec.get("fingerprints", {})
-    data = {
-        "demonstrations": {"data (demonstrations)": printed.get("data", cell.spec["data"])},
-        "preferences": {"data (preferences)": printed.get("data", cell.spec["data"])},
-        "prompts": {"prompts.train": printed.get("prompts", cell.spec["prompts"]), "reward": cell.spec["reward"]},
-    }[reads]
-    flat |= {k: v for k, v in data.items() if v}
-    flat[f"start ({reads})"] = cell.spec["model"]
-    if method.terms:
-        flat |= {k: trained[k] for k in ("truncation", "precision", "masking") if k in trained}
-    if trained.get("collapse"):
-        flat["collapse"] = trained["collapse"]
-    flat |= {k: v for k, v in trained.items() if k.startswith(("method.", "library."))}
-    return flat
+    """The flat manifest of one arm as plain values: what it was trained, asked and judged under."""
+    return {name: said.value for name, said in manifests.resolve(run, plan, manifests.reader(store)).items()}
 
 
 def differences(
-    manifests: Mapping[str, Json], declared: Mapping[str, Sequence[str]] | None = None
+    found: Mapping[str, Mapping[str, Any]], declared: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[list[Json], list[Json], list[Json]]:
     """(confounds, settings, not declared) of the arms' manifests.
 
     Args:
-        manifests: arm -> flat manifest.
+        found: arm -> flat manifest, of plain values or :class:`manifests.Said`.
         declared: arm -> fields that the study says vary for it; they are no confound.
     """
+    arms = {arm: {k: v if isinstance(v, Said) else Said(v) for k, v in flat.items()} for arm, flat in found.items()}
     declared = declared or {}
     confounds, settings, undeclared = [], [], []
-    for field in sorted(set().union(*manifests.values())):
-        have = {arm: flat[field] for arm, flat in manifests.items() if field in flat}
+    for field in sorted(set().union(*arms.values())):
+        have = {arm: flat[field] for arm, flat in arms.items() if field in flat}
         if field.startswith("method."):
-            if any(value != _default(field) for value in have.values()):
-                settings.append({"field": field, "arms": have})
+            if any(said.value != _default(field) for said in have.values()):
+                settings.append({"field": field, "arms": {arm: said.value for arm, said in have.items()}})
             continue
-        known = {a: v for a, v in have.items() if v != NOT_DECLARED and field not in declared.get(a, ())}
-        if len({_text(v) for v in known.values()}) > 1:
-            confounds.append({"field": field, "arms": {a: _text(v) for a, v in known.items()}, "why": _why(field)})
-    for arm, flat in manifests.items():
-        silent = sorted(f for f, v in flat.items() if v == NOT_DECLARED)
+        known = {a: s for a, s in have.items() if s.value != NOT_DECLARED and field not in declared.get(a, ())}
+        for group in _within(field, known, arms):
+            if len(_alike(group)) > 1:
+                confounds.append(_confound(field, {a: str(s) for a, s in group.items()}))
+    for arm, flat in arms.items():
+        silent = sorted(f for f, s in flat.items() if s.value == NOT_DECLARED)
         if silent:
             undeclared.append({"arm": arm, "fields": silent})
     return confounds, settings, undeclared
 
 
-def of_plan(plan: Plan, store: Store) -> tuple[list[Json], list[Json], list[Json]]:
-    """Confounds, settings and undeclared fields of a study whose cells are done; seeds are compared with themselves."""
+def ahead(plan: Plan, store: Store) -> list[Json]:
+    """The confounds that a study will have, as far as its plan tells; nothing is run. Rows and prompts are read.
+
+    Raises:
+        InputError: a file of rows or prompts cannot be read.
+    """
+    return of_plan(plan, store, foreseen.reader(plan))[0]
+
+
+def of_plan(plan: Plan, store: Store, read: Read | None = None) -> tuple[list[Json], list[Json], list[Json]]:
+    """Confounds, settings and undeclared fields of a study whose cells are done; seeds are compared with themselves,
+    and so are ways of answering. ``read`` gives results of cells in the store's place."""
+    read = read or manifests.reader(store)
     found: dict[str, Json] = {}
-    settings: list[Json] = []
+    settings: dict[str, Json] = {}
     undeclared: list[Json] = []
     for seed in plan.study.seeds:
         runs = [r for r in plan.runs if r.seed == seed]
-        manifests = {r.arm.name: manifest(r, plan, store) for r in runs}
-        declared = {r.arm.name: _declared(r, plan) for r in runs}
-        confounds, settings, undeclared = differences(manifests, declared)
-        for confound in confounds:
-            found.setdefault(confound["field"], confound)
-    judged = _judge_in_training(plan)
-    return [*found.values(), *judged, *_unmatched(plan, store), *_shared_prompts(plan)], settings, undeclared
+        for decoding in dict.fromkeys(d for r in runs for d in r.responses):
+            answering = [r for r in runs if decoding in r.responses]
+            flat = {r.arm.name: manifests.resolve(r, plan, read, decoding) for r in answering}
+            declared = {r.arm.name: _declared(r, plan) for r in answering}
+            confounds, own, silent = differences(flat, declared)
+            for confound in confounds:
+                found.setdefault(confound["field"], confound)
+            for setting in own:
+                settings.setdefault(setting["field"], {**setting, "arms": {}})["arms"].update(setting["arms"])
+            undeclared += [row for row in silent if row not in undeclared]
+    leaked = kept.fact("leaked prompts", lambda: leaks.shared_prompts(plan))
+    others = [
+        *kept.fact("judge in training", lambda: _judge_in_training(plan, store, read)),
+        *kept.fact("judge's family", lambda: _kin(plan, store)),
+        *_snapshots(plan, read),
+        *_missing(plan, read),
+        *_unmatched(plan, read),
+        *([_confound("leaked prompts", leaked)] if leaked else []),
+    ]
+    return [*found.values(), *others], list(settings.values()), undeclared
+
+
+def notes(plan: Plan, store: Store) -> list[str]:
+    """What is no confound and yet has to be known: answers that were cut, one checkpoint under several seeds."""
+    read = manifests.reader(store)
+    cut: dict[int, list[str]] = {}
+    for run in plan.runs:
+        for decoding, key in run.responses.items():
+            share, limit = read(key).get("share_without_end") or 0.0, plan.cells[key].spec.get("max_tokens")
+            if share >= CUT and limit:
+                cut.setdefault(limit, []).append(f"{share:.0%} of {run.arm.name} (seed {run.seed}, {decoding})")
+    found = [f"Answers that did not end within {limit} tokens: {'; '.join(arms)}." for limit, arms in cut.items()]
+    once = [run.arm.name for run in plan.runs if run.external and "path" in run.external]
+    if once and len(plan.study.seeds) > 1:
+        arms = ", ".join(dict.fromkeys(once))
+        found.append(f"Made elsewhere and trained once, whatever the seed of the arms beside it: {arms}.")
+    return found
+
+
+def _confound(field: str, arms: Mapping[str, str]) -> Json:
+    known = fields.field_of(field)
+    why = known.why if known else "differs between arms and is not declared"
+    return {"field": field, "arms": dict(arms), "why": why, **({"mend": known.mend} if known else {})}
 
 
 def _declared(run: ArmRun, plan: Plan) -> list[str]:
-    """Manifest fields that the study declares to vary for this arm: what an axis sets."""
-    fields = {
-        "data": ["data (demonstrations)", "data (preferences)", "prompts.train", "reward"],
-        "prompts": ["prompts.train"],
-        "model": ["start (demonstrations)", "start (preferences)", "start (prompts)", "base"],
-        "base": ["base", "start (demonstrations)", "start (preferences)", "start (prompts)", "tokenizer", "template"],
-        "reward": ["reward"],
-        "template": ["template"],
-        "max_length": ["truncation"],
-        "bf16": ["precision"],
-        "prompts_test": ["prompts.test"],
-        "max_tokens": ["decoding.max_tokens"],
-        "use": ["start (demonstrations)", "start (preferences)", "start (prompts)"],
-    }
-    said = [k for k in run.arm.declared if k != "method"] + [a for a in run.arm.values if a != "method"]
-    return [f for key in said for f in fields.get(key, [key])]
+    """Manifest fields that the arm's own entry in the method axis declares. What other axes make, directly or through
+    stages, is told apart by how it is written (:class:`manifests.Said`)."""
+    method = plan.study.axes.get("method")
+    label = run.arm.labels.get("method", "")
+    entry = method.get(label) if isinstance(method, Mapping) else None
+    said = {k: v for k, v in entry.items() if k != "method"} if isinstance(entry, Mapping) else {}
+    out: set[str] = set()
+    for key, value in said.items():
+        staged = value == "base" or bool(references(value))
+        if key == "model" and staged:  # of the study's own models, and so of their base
+            out |= {f"start ({reads})" for reads in fields.READS}
+        elif key != "use" or not staged:
+            out |= fields.set_by({key})
+    return sorted(out)
 
 
-def _judge_in_training(plan: Plan) -> list[Json]:
-    """A judge that labelled or rewarded in training and evaluates. Gold, the truth, may select on dev prompts."""
-    used = {
-        r.arm.name: plan.cells[key].spec.get("judge")
-        if plan.cells[key].kind == "feedback"
-        else plan.cells[key].spec.get("reward")
-        for r in plan.runs
-        for key in plan.lineage(r.train)
-        if plan.study.judge
-        in (
-            plan.cells[key].spec.get("reward"),
-            plan.cells[key].spec.get("judge") if plan.cells[key].kind == "feedback" else None,
-        )
-    }
-    if not used:
+# ---------------------------------------------------------------------- fields of manifests
+
+
+def _within(field: str, known: Mapping[str, Said], arms: Mapping[str, Manifest]) -> Iterator[dict[str, Said]]:
+    """The arms among which a field is compared: those that agree in the field that it lies within."""
+    told = fields.field_of(field)
+    if told is None or not told.within:
+        yield dict(known)
+        return
+    outer = {arm: arms[arm].get(told.within, Said("")) for arm in known}
+    for alike in _alike(outer):
+        yield {arm: known[arm] for arm in alike}
+
+
+def _alike(said: Mapping[str, Said]) -> list[list[str]]:
+    """The arms in groups; two arms are in one where a chain of equal ones joins them."""
+    groups: list[list[str]] = []
+    for arm, value in said.items():
+        joined = [g for g in groups if any(value.same(said[other]) for other in g)]
+        groups = [g for g in groups if g not in joined] + [[*(a for g in joined for a in g), arm]]
+    return groups
+
+
+# ---------------------------------------------------------------------- what no single field of a manifest says
+
+
+def _place(store: Store) -> Callable[[str], str]:
+    """``cell:KEY`` in the name of a judge or model, as the folder where that cell's work lies."""
+    return lambda name: CELL.sub(lambda found: str(store.artifact(found[1]) or found[0]), name)
+
+
+def _judge_in_training(plan: Plan, store: Store, read: Read) -> list[Json]:
+    """A judge that labelled, rewarded or selected in training and evaluates. Gold, the truth, may select."""
+    used: dict[str, str] = {}
+    place = _place(store)
+    meet = cache(lambda one, other: stakes.shared(one, other, place))
+    for run in plan.runs:
+        judge = run.evaluation.get("judge", plan.study.judge)
+        parts = [("rewarded", str((run.external or {}).get("reward", "")))]
+        for key in plan.lineage(run.train):
+            cell, noted = plan.cells[key], read(key).get("manifest", {})
+            if cell.kind == "feedback":
+                parts.append(("labelled", cell.spec["judge"]))
+                continue
+            parts += [("labelled", by) for by in noted.get("labelled by", ()) if by != "person"]
+            parts.append(("rewarded", cell.spec.get("reward") or ""))
+            if manifests.selected(key, read) and cell.spec.get("judge") not in stakes.TRUTH:
+                parts.append(("selected", cell.spec.get("judge") or ""))
+        did = {f"{part} by {name}": None for part, other in parts if other and (name := meet(judge, other))}
+        if did:
+            used[run.arm.name] = ", ".join(did)
+    return [_confound("judge in training", used)] if used else []
+
+
+def _kin(plan: Plan, store: Store) -> list[Json]:
+    """Judges that are a candidate, or of the family of one."""
+    found: dict[str, str] = {}
+    place = _place(store)
+    kin = cache(lambda judge, *candidates: stakes.kin(judge, list(candidates), place))
+    for run in plan.runs:
+        root = manifests.root_cell(run, plan)
+        told = run.external or {}
+        base = plan.cells[root].spec["model"] if root else str(told.get("base") or told.get("model") or run.policy)
+        judges = kin(run.evaluation.get("judge", plan.study.judge), base, run.policy)
+        if judges:
+            found[run.arm.name] = f"{base}, judged by {', '.join(judges)}"
+    return [_confound("judge's family", found)] if found else []
+
+
+def _snapshots(plan: Plan, read: Read) -> list[Json]:
+    """One model asked for and two served. Fingerprints may vary from call to call (a server has several backends): they
+    tell where a model's name does not, and where two arms have none in common."""
+    served: dict[str, dict[str, set[tuple[str, str]]]] = {}
+    for run in plan.runs:
+        for key in run.verdicts.values():
+            for asked, name, print_ in read(key).get("manifest", {}).get("judge.served", ()):
+                served.setdefault(asked, {}).setdefault(run.arm.name, set()).add((name, print_))
+    arms: dict[str, list[str]] = {}
+    for asked, by_arm in served.items():
+        names = {name for seen in by_arm.values() for name, _ in seen}
+        unnamed = {pair for seen in by_arm.values() for pair in seen if not pair[0]}
+        apart = any(not a & b for a, b in combinations(by_arm.values(), 2))
+        if len(names) > 1 or len(unnamed) > 1 or apart:
+            for arm, seen in by_arm.items():
+                told = ", ".join(" ".join(filter(None, pair)) for pair in sorted(seen))
+                arms.setdefault(arm, []).append(f"{asked} as {told}")
+    return [_confound("judge.served", {arm: "; ".join(told) for arm, told in arms.items()})] if arms else []
+
+
+def _missing(plan: Plan, read: Read) -> list[Json]:
+    """Arms of which more prompts have no verdict than chance explains (Fisher's exact test, Bonferroni over pairs)."""
+    from scipy.stats import fisher_exact
+
+    asked: dict[str, dict[str, bool]] = {}
+    for run in plan.runs:
+        if plan.is_baseline(run.arm.name) and not judge_scores(run.evaluation.get("judge", plan.study.judge)):
+            continue  # held against itself, which asks nobody
+        arm = asked.setdefault(run.arm.name, {})
+        for key in run.responses.values():  # recorded elsewhere, and not for every prompt
+            arm |= dict.fromkeys(read(key).get("missing", ()), True)
+        for key in run.verdicts.values():
+            for prompt, values in read(key).get("values", {}).items():
+                arm[prompt] = arm.get(prompt, False) or None in values
+    counts = {arm: (sum(lost.values()), len(lost)) for arm, lost in asked.items() if lost}
+    if len({lost for lost, _ in counts.values()}) < 2:
         return []
-    why = "the judge that evaluates also labelled or rewarded in training"
-    return [{"field": "judge in training", "arms": {a: str(v) for a, v in used.items()}, "why": why}]
+    most = max(counts, key=lambda arm: counts[arm][0] / counts[arm][1])
+    least = min(counts, key=lambda arm: counts[arm][0] / counts[arm][1])
+    table = [[lost, all_ - lost] for lost, all_ in (counts[most], counts[least])]
+    pairs = len(counts) * (len(counts) - 1) / 2
+    exact: Any = fisher_exact(table)
+    if exact.pvalue * pairs >= LEVEL:
+        return []
+    return [_confound("missing answers", {arm: f"{lost} of {all_} prompts" for arm, (lost, all_) in counts.items()})]
 
 
-def _unmatched(plan: Plan, store: Store) -> list[Json]:
-    """Arms whose ledger misses the stated match by more than 5 %."""
+def _unmatched(plan: Plan, read: Read) -> list[Json]:
+    """Arms whose ledger misses the stated match, in the seed in which it misses it most."""
     out = []
     for column, amount in plan.study.match.items():
         spent: Json = {}
         for run in plan.runs:
-            if run.train is None or "use" in run.arm.spec or run.seed != plan.study.seeds[0]:
+            if run.train is None or "use" in run.arm.spec:
                 continue  # nothing was spent on this arm itself
-            done = store.cell(run.train)
-            value = done["result"]["ledger"].get(column) if done else None
-            if value and abs(value - float(amount)) > 0.05 * float(amount):
+            value = read(run.train).get("ledger", {}).get(column)
+            miss = abs(value - float(amount)) if value else 0.0
+            if miss > NEAR * float(amount) and miss > abs(spent.get(run.arm.name, float(amount)) - float(amount)):
                 spent[run.arm.name] = value
         if spent:
-            out.append({"field": f"match: {column}", "arms": spent, "why": f"not matched at {amount} {column}"})
+            told = {arm: f"{value:,.6g} in place of {float(amount):,.6g}" for arm, value in spent.items()}
+            out.append(_confound(f"match: {column}", told))
     return out
 
 
-def _shared_prompts(plan: Plan) -> list[Json]:
-    """Test prompts that also stand among training or development prompts."""
-    from pippin.compare import inputs
-
-    sets = plan.study.prompts
-    test = {p.id for p in inputs.read_prompts(sets.test, 0)}
-    shared: Json = {}
-    for name in ("train", "dev"):
-        source = getattr(sets, name)
-        if not source:
-            continue
-        for seed in plan.study.seeds:
-            both = test & {p.id for p in inputs.read_prompts(source, seed)}
-            if both:
-                shared[name] = f"{len(both)} of {len(test)} test prompts"
-    return (
-        [{"field": "leaked prompts", "arms": shared, "why": "test prompts were seen before the test"}] if shared else []
-    )
+# ---------------------------------------------------------------------- settings
 
 
 @cache
@@ -214,40 +294,3 @@ def _default(field: str) -> Any:
     """The default of ``method.NAME.SETTING``; a method that is not known here has none."""
     _, name, setting = field.split(".", 2)
     return _defaults(name).get(setting) if name in catalog.names("methods") else None
-
-
-def _root(key: str | None, plan: Plan) -> str | None:
-    """The base model behind a training cell."""
-    from pippin.compare.plan import CELL
-
-    while key is not None:
-        model = plan.cells[key].spec["model"]
-        found = CELL.fullmatch(model)
-        if found is None:
-            return model
-        key = found[1]
-    return None
-
-
-def _tuning(tuning: Any) -> str:
-    if isinstance(tuning, Mapping):
-        trials = tuning.get("trials") or len(points(tuning))
-        return f"{trials} trials on {tuning.get('on', 'dev')}"
-    return str(tuning)
-
-
-def _why(field: str) -> str:
-    if field in WHY:
-        return WHY[field]
-    kind = field.partition(" ")[0]
-    told = {
-        "data": "the arms were trained on different data",
-        "start": "the arms start from different weights",
-        "prompts.train": "the arms drew from different training prompts",
-        "reward": "the arms were rewarded by different scorers",
-    }
-    return told.get(kind, "differs between arms and is not declared")
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else str(value)

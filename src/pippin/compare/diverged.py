@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pippin.compare.plan import Plan
+from pippin.compare.cells import Plan
 from pippin.compare.study import Json, Study
 from pippin.core.errors import InputError
 from pippin.core.store import Store
@@ -25,8 +25,9 @@ def without(plan: Plan, store: Store) -> tuple[Plan, list[Json]]:
     if not lost:
         return plan, []
     gone = {(row["arm"], row["seed"]) for row in lost}
-    if any(arm == plan.study.baseline for arm, _ in gone):
-        raise InputError("the baseline diverged", where=plan.study.baseline, found=lost[0]["why"])
+    for row in lost:
+        if plan.is_baseline(row["arm"]):
+            raise InputError("the baseline diverged", where=row["arm"], found=row["why"])
     runs = tuple(run for run in plan.runs if (run.arm.name, run.seed) not in gone)
     measured = [{k: key for k, key in m.items() if not _lost(key, store)} for m in (plan.checks, plan.curves)]
     return replace(plan, runs=runs, checks=measured[0], curves=measured[1]), lost

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -11,8 +11,10 @@ from markupsafe import Markup
 from pippin.compare import wording as w
 from pippin.compare.plots import ForestRow, Point, Series, curve, forest, scatter, small_multiples
 from pippin.compare.svg import Span
-from pippin.compare.tables import BOUND, ArmRows, Names, arm_order, arm_rows, decodings, tone
+from pippin.compare.tables import BOUND, ArmRows, Names, arm_order, arm_rows, decodings, is_baseline, tone
 from pippin.compare.wording import Results
+
+_STEPS = 120  # points of a learning curve at most
 
 
 @dataclass(frozen=True)
@@ -30,50 +32,75 @@ def span(row: Mapping[str, Any], keys: tuple[str, str, str]) -> Span | None:
     return None if value is None else Span(value, low, high)
 
 
-def forest_figure(results: Results) -> Figure | None:
-    """Every arm's difference from the baseline, the best first; every decoding keeps the first one's order."""
+def forest_figure(results: Results) -> list[Figure]:
+    """Every arm's difference from the baseline, the best first; every decoding keeps the first one's order.
+
+    One figure with a group for each decoding; of many arms a denser one for each decoding.
+    """
     names = Names.of(results)
-    arms = [a for a in arm_rows(results) if a.name != names.baseline]
+    arms = [a for a in arm_rows(results) if not is_baseline(a.shown, names)]
     sizes: dict[str, float] = {}
     for a in arms:
         if found := span(a.shown, names.delta):
             sizes.setdefault(a.name, found.value)
     ranked = sorted(sizes, key=lambda n: -sizes[n] if names.higher_is_better else sizes[n])
-    groups, spoken = [], []
-    for decoding in decodings(arms):
-        rows = []
-        for a in sorted(
-            (a for a in arms if a.decoding == decoding and a.name in sizes), key=lambda a: ranked.index(a.name)
-        ):
-            pooled = span(a.shown, names.delta)
-            if pooled is None:
-                continue
-            words = w.estimate(pooled.value, pooled.low, pooled.high, signed=True)
-            seeds = tuple(s for s in (span(r, names.delta) for r in a.seeds) if s)
-            rows.append(
-                ForestRow(a.name, pooled, seeds, tone(a.shown, names), f"{words}, n {w.count(a.shown.get('n'))}")
-            )
-            spoken.append(f"{a.name}, {decoding}: {words}")
-        if rows:
-            groups.append((decoding or "all responses", rows))
+    groups = [(d or "all responses", _forest_rows(arms, d, ranked, names)) for d in decodings(arms)]
+    groups = [(heading, rows) for heading, rows in groups if rows]
     if not groups:
-        return None
+        return []
+    dense = len(ranked) > w.MANY
     hints = ("arm worse", "arm better") if names.higher_is_better else ("arm better", "arm worse")
     title = f"Difference of every arm from {names.baseline} in {names.metric}, with 95 % intervals"
     axis = f"difference from {names.baseline} in {names.metric}" + (f" ({names.unit})" if names.unit else "")
-    drawings = tuple(
-        forest(groups, name="forest", title=title, desc="; ".join(spoken), axis=axis, hints=hints, narrow=narrow)
-        for narrow in (False, True)
-    )
-    return Figure(drawings)
+    found = []
+    for i, held in enumerate([[group] for group in groups] if dense else [groups]):
+        spoken = "; ".join(f"{row.label}, {heading}: {row.words}" for heading, rows in held for row in rows)
+        drawings = tuple(
+            forest(held, name=f"forest-{i}" if i else "forest", title=title, desc=spoken, axis=axis, hints=hints,
+                   narrow=narrow, dense=dense)
+            for narrow in (False, True)
+        )  # fmt: skip
+        found.append(Figure(drawings, held[0][0] if dense else ""))
+    return found
+
+
+def _forest_rows(arms: Sequence[ArmRows], decoding: str, ranked: Sequence[str], names: Names) -> list[ForestRow]:
+    rows = []
+    held = {a.name: a for a in arms if a.decoding == decoding}
+    for a in (held[name] for name in ranked if name in held):
+        pooled = span(a.shown, names.delta)
+        if pooled is not None:
+            words = w.estimate(pooled.value, pooled.low, pooled.high, signed=True)
+            seeds = tuple(s for s in (span(r, names.delta) for r in a.seeds) if s)
+            told = f"{words}, n {w.count(a.shown.get('n'))}"
+            rows.append(ForestRow(a.name, pooled, seeds, tone(a.shown, names), told))
+    return rows
+
+
+def scatters(results: Results) -> dict[str, Figure | None]:
+    """The metric against KL (``gold_kl``) and against length (``gold_length``)."""
+    metric = Names.of(results).metric
+    return {
+        "gold_kl": scatter_figure(
+            results, "kl", name="kl", title=f"{metric} against KL", warp="sqrt",
+            axis="KL from the reference, nats per response (square-root scale)",
+        ),
+        "gold_length": scatter_figure(
+            results, "mean_length", name="length", title=f"{metric} against length",
+            axis="mean length of a response, tokens",
+        ),
+    }  # fmt: skip
 
 
 def scatter_figure(
     results: Results, key: str, *, name: str, title: str, axis: str, warp: Any = "linear"
 ) -> Figure | None:
-    """The metric against the number under ``key``, one point per arm and seed, a panel per decoding."""
+    """The metric against the number under ``key``, a panel per decoding: one point per arm and seed, of many arms one
+    per arm."""
     names, arms = Names.of(results), arm_rows(results)
     inks = {arm: i for i, arm in enumerate(arm_order(arms))}
+    if len(inks) > w.MANY:
+        arms = [_pooled(a, key) for a in arms]
     panels, levels, drawn, left = [], [], 0, 0
     for decoding in decodings(arms):
         held = [a for a in arms if a.decoding == decoding]
@@ -87,15 +114,33 @@ def scatter_figure(
         return None
     desc = "; ".join(f"{p.label}: {p.x.value:.2f}, {names.metric} {p.y.value:.3f}" for _, held in panels for p in held)
     drawings = scatter(
-        panels, name=name, title=title, desc=desc, axis_x=axis, axis_y=names.metric, warp=warp, levels=levels
+        panels,
+        name=name,
+        title=title,
+        desc=desc,
+        axis_x=axis,
+        axis_y=names.metric,
+        warp=warp,
+        levels=levels,
+        captions=8 if len(inks) > w.MANY else w.MANY,
     )
+    each = "" if len(inks) > w.MANY else " and seed"
     bounds = any(p.bound for _, held in panels for p in held)
     sentences = [
-        f"{drawn} points, each one arm and seed; bars are 95 % intervals over prompts.",
+        f"{drawn} points, each one arm{each}; bars are 95 % intervals over prompts.",
+        "Names stand at the outermost; the others show theirs under the pointer." if len(inks) > w.MANY else "",
         "A dashed tail marks an upper bound: the true value lies at the mark or left of it." if bounds else "",
         f"{left} rows without this number are not drawn." if left else "",
     ]
     return Figure(tuple(drawings), sentences=tuple(filter(None, sentences)))
+
+
+def _pooled(arm: ArmRows, key: str) -> ArmRows:
+    """The arm without its seeds; its ``key`` is the mean of theirs, without an interval."""
+    held = [v for row in arm.seeds if (v := w.finite(row.get(key))) is not None]
+    kind = next((row["kl_kind"] for row in arm.seeds if row.get("kl_kind")), arm.shown.get("kl_kind"))
+    middle = {key: sum(held) / len(held), f"{key}_low": None, f"{key}_high": None} if held else {}
+    return replace(arm, head={**arm.shown, **middle, "kl_kind": kind}, seeds=())
 
 
 def _point(row: Mapping[str, Any], arm: ArmRows, key: str, names: Names, ink: int) -> Point | None:
@@ -106,7 +151,7 @@ def _point(row: Mapping[str, Any], arm: ArmRows, key: str, names: Names, ink: in
 
 def _level(arms: Sequence[ArmRows], names: Names) -> tuple[float, str] | None:
     """The baseline's metric under this decoding, with the words for its line."""
-    held = next((span(a.shown, names.value) for a in arms if a.name == names.baseline), None)
+    held = next((span(a.shown, names.value) for a in arms if is_baseline(a.shown, names)), None)
     return (held.value, f"{names.baseline} {w.number(held.value)}") if held else None
 
 
@@ -199,8 +244,7 @@ def learning_figures(results: Results) -> list[Figure]:
             held.append(Series(tuple(s for s, _ in along), tuple(Span(v) for _, v in along), ink, len(held)))
         shared = metric.endswith(names.metric)
         drawings = small_multiples(
-            list(panels.items()), name=f"learning-{i}", title=f"{metric} while training", axis_x="step", shared=shared,
-            desc="; ".join(f"{arm}: ends at {held[-1].ys[-1].value:.3g}" for arm, held in panels.items()),
+            list(panels.items()), name=f"learning-{i}", title=f"{metric} while training", axis_x="step", shared=shared
         )  # fmt: skip
         scale = ("These charts share one vertical scale.",) if shared else ()
         found.append(Figure(tuple(drawings), w.visible(metric), scale))
@@ -208,5 +252,8 @@ def learning_figures(results: Results) -> list[Figure]:
 
 
 def _steps(run: Mapping[str, Any]) -> list[tuple[float, float]]:
-    pairs = [(w.finite(p[0]), w.finite(p[1])) for p in run.get("points") or ()]
+    """The points of a learning curve; of many every second, third ..., the last one among them."""
+    points = list(run.get("points") or ())
+    points = points[:: -max(1, -(-len(points) // _STEPS))]
+    pairs = [(w.finite(p[0]), w.finite(p[1])) for p in points]
     return sorted((x, y) for x, y in pairs if x is not None and y is not None)

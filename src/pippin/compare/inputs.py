@@ -11,7 +11,8 @@ name                                                 gives
                                                      ``&solved=true`` only those that the verifier passes
 ==================================================== ================================================================
 
-A source without ``seed=`` draws with the seed of the arm.
+A source without ``seed=`` draws with the seed of the arm. ``#first=200`` after a name of prompts takes the first 200
+of them in an order that their ids give, which is the same whatever the order of the file.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ def read_prompts(name: str, seed: int) -> list[Prompt]:
     Raises:
         InputError, UnknownName: no such file or source, or a row without a prompt.
     """
+    whole, count = _part(name)
+    if count is not None:
+        return sorted(read_prompts(whole, seed), key=lambda prompt: digest(["first", prompt.id]))[:count]
     if not name.startswith(WORLD):
         reader, path = _reader(name)
         return (
@@ -85,6 +89,9 @@ def fingerprint(name: str) -> str:
     Raises:
         InputError: a path that does not exist.
     """
+    whole, count = _part(name)
+    if count is not None:
+        return f"{fingerprint(whole)}#first={count}"
     if name.startswith(WORLD):
         return f"{name}#{_world_digest()}"
     _, path = _reader(name)
@@ -95,6 +102,12 @@ def fingerprint(name: str) -> str:
     if name.startswith((".", "/", "~")) or path.suffix in files_suffixes():
         raise InputError("no such file", where=name)
     return name  # a served or packaged model: its name is all that can be known before it answers
+
+
+def _part(name: str) -> tuple[str, int | None]:
+    """(name of the whole, how many of it) of ``NAME#first=COUNT``."""
+    whole, mark, count = name.rpartition("#first=")
+    return (whole, int(count)) if mark and count.isdecimal() else (name, None)
 
 
 def files_suffixes() -> tuple[str, ...]:

@@ -125,11 +125,11 @@ def draw(
         opinions.setdefault(key(choice.prompt_id, choice.first, choice.second), []).append(choice)
     judged = sum(k in opinions for k in different)
     doubt_P = np.array([doubt(opinions.get(k, ()), p.first.id) if judged else 1.0 for k, p in different.items()])
-    number_P = np.array([_number(seed, "draw", p) for p in different.values()])
+    number_P = np.array([number(seed, "draw", p) for p in different.values()])
     chosen_D, probability_D = select(floor + (1 - floor) * doubt_P, number_P, n)
     listed = list(different.values())
-    drawn = [Drawn(_shown(listed[k], seed, annotator), float(p)) for k, p in zip(chosen_D, probability_D, strict=True)]
-    drawn.sort(key=lambda one: _number(seed, "place", one.pair))
+    drawn = [Drawn(shown(listed[k], seed, annotator), float(p)) for k, p in zip(chosen_D, probability_D, strict=True)]
+    drawn.sort(key=lambda one: number(seed, "place", one.pair))
     return Drawing(tuple(drawn), len(different), judged, len(every) - len(different), seed, floor, annotator)
 
 
@@ -226,14 +226,14 @@ def _share(choice: Choice, response: str) -> float | None:
     return choice.p_first if choice.first == response else 1 - choice.p_first
 
 
-def _shown(pair: Pair, seed: int, annotator: str) -> Pair:
+def shown(pair: Pair, seed: int, annotator: str) -> Pair:
     """The pair in a random order, so that the place of a response is no hint."""
     one, two = sorted((pair.first, pair.second), key=lambda response: response.id)
-    swap = _number(seed, f"order {annotator}", pair) < 0.5
+    swap = number(seed, f"order {annotator}", pair) < 0.5
     return Pair(pair.prompt, two, one) if swap else Pair(pair.prompt, one, two)
 
 
-def _number(seed: int, purpose: str, pair: Pair) -> float:
+def number(seed: int, purpose: str, pair: Pair) -> float:
     """The random number of a pair for a purpose, above 0 and below 1, whichever response stands first."""
     ids = [pair.prompt.id, *sorted((pair.first.id, pair.second.id))]
     return (int(digest(["label", seed, purpose, *ids], 13), 16) + 0.5) / 16**13

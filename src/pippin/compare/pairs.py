@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pippin.compare import inputs
 from pippin.compare.sides import Side, read_file
 from pippin.core.errors import InputError
@@ -79,3 +81,18 @@ def judged(
         if report is not None:
             report("judging", len(choices) // 2, len(made))
     return choices
+
+
+def credits(made: Sequence[Pair], choices: Iterable[Choice]) -> np.ndarray:
+    """Credit of the second response in each order, ``[P, 2]``: 1, 1/2, 0, NaN where missing. Equal texts are ties.
+
+    Args:
+        choices: as :func:`judged` gives them for those of the pairs that have different texts.
+    """
+    said = iter(choices)
+    found_P_2 = np.full((len(made), 2), 0.5)
+    for row, pair in zip(found_P_2, made, strict=True):
+        if pair.first.text != pair.second.text:
+            credits = [next(said).credit(pair.second.id) for _ in range(2)]
+            row[:] = [np.nan if credit is None else credit for credit in credits]
+    return found_P_2

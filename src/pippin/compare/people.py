@@ -109,6 +109,7 @@ def correct(
     credit_P: np.ndarray,
     *,
     rogan_gladen: bool = False,
+    level: float = 0.95,
 ) -> People:
     """People's word put beside a judge's.
 
@@ -117,6 +118,7 @@ def correct(
         made: all pairs, V1's response first.
         credit_P: the judge's credit of V2 over both orders, shape (P,), NaN where it has no verdict.
         rogan_gladen: also correct by the judge's error rates.
+        level: of the corrected interval, and of those of people alone and of the bias.
     """
     pool_P = np.array([pair.first.text != pair.second.text for pair in made])
     pool = [pair for pair in made if pair.first.text != pair.second.text]
@@ -135,15 +137,15 @@ def correct(
         return replace(told, why_not=why, cautions=(*told.cautions, why))
     label_N = ~np.isnan(people_N)
     found = stats.corrected(
-        np.nan_to_num(2 * judge_N - 1), 2 * people_N - 1, ids_N, support=(-1, 1),
+        np.nan_to_num(2 * judge_N - 1), 2 * people_N - 1, ids_N, support=(-1, 1), level=level,
         probability_N=weight_N[label_N].min() / np.where(label_N, weight_N, np.inf),
     )  # fmt: skip
-    share = stats.mean(pool_P * 1.0, [pair.prompt.id for pair in made], support=(0, 1)) if not pool_P.all() else None
-    delta = replace(_over_all(found.corrected, share), unit="win share")
+    share = different_share(made, level)
+    delta = replace(over_all(found.corrected, share), unit="win share")
     settle, count = _settle(found, delta)
     given = _rogan_gladen(judge_N, people_N, ids_N, weight_N) if rogan_gladen else None
     return replace(
-        told, delta=delta, alone=_over_all(found.people_alone, share), bias=_over_all(found.bias, share),
+        told, delta=delta, alone=over_all(found.people_alone, share), bias=over_all(found.bias, share),
         gain=found.gain, labels_to_settle=count, settle=settle, rogan_gladen=given,
     )  # fmt: skip
 
@@ -205,7 +207,16 @@ def _settle(found: stats.Corrected, delta: Estimate) -> tuple[str, int | None]:
     return f"{text}, and the difference seen is far smaller.", None
 
 
-def _over_all(estimate: Estimate, share: Estimate | None) -> Estimate:
+def different_share(made: Sequence[Pair], level: float = 0.95) -> Estimate | None:
+    """The share of pairs whose texts differ, over prompts; None where all do."""
+    differ_P = np.array([pair.first.text != pair.second.text for pair in made])
+    if differ_P.all():
+        return None
+    ids = [pair.prompt.id for pair in made]
+    return stats.mean(differ_P * 1.0, ids, support=(0, 1), bootstrap=stats.Bootstrap(level=level))
+
+
+def over_all(estimate: Estimate, share: Estimate | None) -> Estimate:
     """An estimate about pairs of different texts as one about all pairs: times their share, with the error of both."""
     if share is None:
         return estimate

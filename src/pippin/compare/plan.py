@@ -2,92 +2,28 @@
 it.
 
 A cell that two arms share (an SFT stage, a reward model) has one key and is run once; a cell that the store holds is
-not run again. References between cells are texts ``cell:KEY`` inside a cell's specification."""
+not run again."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 from pippin import __version__
-from pippin.compare import inputs, tuning
-from pippin.compare.study import Arm, Json, Study, arms, kind_of, split_settings, stage_spec, substitute
+from pippin.compare import extend, imported, inputs, looks, outside, tuning
+from pippin.compare.axes import Arm, arms, axes_behind, baselines, external_baseline
+from pippin.compare.cells import ArmRun, Cell, Plan, Trial
+from pippin.compare.spec import EVALUATION_KEYS, Json, judge_scores, kind_of, split_settings, substitute
+from pippin.compare.study import Study, stage_spec
 from pippin.core import catalog
 from pippin.core.errors import InputError
 from pippin.core.run import environment
-from pippin.core.types import canonical, digest
+from pippin.core.types import digest
 
-CELL = re.compile(r"cell:([0-9a-f]{16})")
 BASED = ("use", "model", "respond")  # keys where the plain word ``base`` names the study's base
-SCORING = ("gold", "rm", "reward_model", "implicit", "python")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One piece of work. ``kind``: train, feedback, respond, judge, kl, check or curve."""
-
-    key: str
-    kind: str
-    spec: Json
-    label: str
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Keys of the cells that must be there first."""
-        return tuple(dict.fromkeys(CELL.findall(canonical(self.spec))))
-
-
-@dataclass(frozen=True)
-class ArmRun:
-    """One arm with one seed: the policy, and the cells that answer, judge and measure it. ``decoding`` -> key."""
-
-    arm: Arm
-    seed: int
-    policy: str
-    evaluation: Json
-    responses: Mapping[str, str]
-    verdicts: Mapping[str, str]
-    kl: str | None = None
-    external: Json | None = None
-
-    @property
-    def train(self) -> str | None:
-        """The arm's own training cell; None where it takes a model as it is."""
-        found = CELL.fullmatch(self.policy)
-        return found[1] if found else None
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One point of the search for one arm: its training cell, its answers and their verdicts on development prompts."""
-
-    arm: str
-    settings: Json
-    train: str | None
-    responses: str
-    verdicts: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All cells of a study, in an order in which they can be run."""
-
-    study: Study
-    cells: Mapping[str, Cell]
-    runs: tuple[ArmRun, ...]
-    checks: Mapping[tuple[str, int], str] = field(default_factory=dict)
-    curves: Mapping[tuple[str, int], str] = field(default_factory=dict)
-
-    def lineage(self, key: str | None) -> list[str]:
-        """The training and feedback cells behind a cell, itself last, each once."""
-        if key is None:
-            return []
-        out: list[str] = []
-        for need in self.cells[key].needs:
-            out += [k for k in self.lineage(need) if k not in out]
-        return [*out, key]
+AS_DECLARED = "as declared"
+"""The one way of answering of a study whose arms declare ways of their own."""
 
 
 def plan(study: Study) -> Plan:
@@ -100,8 +36,8 @@ def plan(study: Study) -> Plan:
 
 
 def plan_trials(study: Study) -> tuple[Mapping[str, Cell], tuple[Trial, ...]]:
-    """The cells of a study's tuning: every arm that a gradient trains under every point of the search, and the baseline
-    as it is, answering the development prompts once at the study's temperature; the first training seed.
+    """The cells of a study's tuning: the baselines as they are, then every arm that a gradient trains under every point
+    of the search, answering the development prompts once at the study's temperature; the first training seed.
 
     Raises:
         InputError: as :func:`plan`, or the study has no development prompts.
@@ -109,40 +45,18 @@ def plan_trials(study: Study) -> tuple[Mapping[str, Cell], tuple[Trial, ...]]:
     return _Planner(study).trials()
 
 
-def in_order(cells: Mapping[str, Cell]) -> list[str]:
-    """The keys of cells, each after all that it needs."""
-    order: list[str] = []
-    seen: set[str] = set()
-
-    def visit(key: str) -> None:
-        if key not in seen:
-            seen.add(key)
-            for need in cells[key].needs:
-                visit(need)
-            order.append(key)
-
-    for key in cells:
-        visit(key)
-    return order
-
-
-def judge_scores(judge: str) -> bool:
-    """Whether a judge gives numbers to single responses (else it compares pairs)."""
-    head, _, rest = judge.partition("?")[0].partition("/")
-    return head in SCORING or (head == "rule" and rest in ("longer", "shorter", "length"))
-
-
-class _Names(Mapping[str, str]):
+class _Names(Mapping[str, Any]):
     """What ``$NAME`` means for one arm and seed; stages are planned when they are first named."""
 
-    def __init__(self, planner: _Planner, axes: Mapping[str, Any], seed: int) -> None:
-        self.planner, self.axes, self.seed = planner, axes, seed
+    def __init__(self, planner: _Planner, arm: Arm | None, seed: int) -> None:
+        self.planner, self.seed = planner, seed
+        self.axes, self.labels = (arm.values, arm.labels) if arm else ({}, {})
 
-    def __getitem__(self, name: str) -> str:
+    def __getitem__(self, name: str) -> Any:
+        if name in self.axes:
+            return self.axes[name]
         if name == "base":
             return self.planner.study.base
-        if name in self.axes:
-            return str(self.axes[name])
         return self.planner.stage(name, self)
 
     def __iter__(self) -> Iterator[str]:
@@ -158,6 +72,7 @@ class _Names(Mapping[str, str]):
 class _Planner:
     def __init__(self, study: Study) -> None:
         self.study = study
+        self.arms = arms(study)
         self.cells: dict[str, Cell] = {}
         self.open: list[str] = []  # stages being planned, outermost first
         self.versions = {k: v for k, v in environment().items() if k in ("torch", "transformers", "numpy")}
@@ -169,49 +84,73 @@ class _Planner:
 
     def plan(self) -> Plan:
         runs, checks, curves = [], {}, {}
-        for seed in self.study.seeds:
-            baseline: ArmRun | None = None
-            made = sorted(arms(self.study), key=lambda arm: arm.name != self.study.baseline)
+        study, made = self.study, list(self.arms)
+        theirs = extend.read(study.extend, frozenset(arm.name for arm in made)) if study.extend else None
+        held = baselines(study, made, theirs.arms if theirs else (), f"{study.where}: baseline")
+        for entry in study.external:
+            held[entry["name"]] = external_baseline(study, entry, made, held)
+        if theirs:
+            self.cells |= theirs.cells
+        made.sort(key=lambda arm: held.get(arm.name) != arm.name)  # baselines first: others are judged against them
+        for seed in study.seeds:
+            first = {run.arm.name: run for run in theirs.of(seed)} if theirs else {}
+            if theirs:
+                runs += [extend.judged(run, first.get(study.baseline), study.judge, self.add) for run in first.values()]
             for arm in made:
-                names = _Names(self, arm.values, seed)
-                run = self._evaluate(arm, seed, *self._policy(arm, names), baseline)
-                baseline = baseline or run
+                names = _Names(self, arm, seed)
+                run = self._evaluate(arm, seed, *self._policy(arm, names), first.get(held.get(arm.name, "")))
+                first[arm.name] = run
                 runs.append(run)
-            for entry in self.study.external:
-                arm = Arm(entry["name"], {}, {k: v for k, v in entry.items() if k not in ("path", "name")})
-                fixed = {"prompts_test": self.study.prompts.test}
-                runs.append(self._evaluate(arm, seed, entry["path"], fixed, baseline, external=dict(entry)))
-            names = _Names(self, {}, seed)
-            for name, spec in self.study.checks.items():
+            for entry in study.external:
+                runs.append(self._external(entry, seed, first.get(held[entry["name"]])))
+            names = _Names(self, None, seed)
+            for name, spec in study.checks.items():
                 checks[name, seed] = self._measure("check", name, substitute(spec, names), seed)
-            for name, spec in self.study.curves.items():
+            for name, spec in study.curves.items():
                 curves[name, seed] = self._measure("curve", name, substitute(spec, names), seed)
-        order = {arm.name: n for n, arm in enumerate(arms(self.study))}
+        order = {arm.name: n for n, arm in enumerate(self.arms)}
         runs.sort(key=lambda r: (order.get(r.arm.name, len(order)), r.arm.name, r.seed))
-        return Plan(self.study, self.cells, tuple(runs), checks, curves)
+        return Plan(study, self.cells, tuple(runs), checks, curves, held)
+
+    def _external(self, entry: Json, seed: int, baseline: ArmRun | None) -> ArmRun:
+        """An arm made elsewhere: a policy that answers here, or answers that were recorded."""
+        arm = Arm(entry["name"], {}, {k: v for k, v in entry.items() if k not in ("path", "name")})
+        path = str(entry["path"])
+        if outside.gives(path) != "answers":
+            policy = imported.read_arm(path).policy or path  # it may lie deep in the folder
+            return self._evaluate(arm, seed, policy, {}, baseline, external=dict(entry))
+        told = self.study.prompts.test
+        spec = {"path": path, "prompts": told, "fingerprint": imported.fingerprint(path)}
+        key = self.add("import", self._printed(spec, "prompts"), f"{arm.name}, recorded answers")
+        ways = self._ways(arm, {}, greedy=True)
+        decoding = entry.get("decoding", next(iter(ways)))
+        return self._evaluate(arm, seed, path, {"decoding": decoding}, baseline, external=dict(entry), answers=key)
 
     def trials(self) -> tuple[Mapping[str, Cell], tuple[Trial, ...]]:
         dev, seed = self.study.prompts.dev, self.study.seeds[0]
         if not dev:
             raise InputError("tuning needs development prompts", where=f"{self.study.where}: prompts.dev")
         out: list[Trial] = []
-        baseline = next(arm for arm in arms(self.study) if arm.name == self.study.baseline)
-        responses: Json = {}
+        held = baselines(self.study, self.arms)
+        first: dict[str, ArmRun] = {}
+        tried_first: dict[str, Trial] = {}
 
         def answered(arm: Arm, point: Json) -> Trial:
-            made = Arm(arm.name, arm.values, arm.declared, {**arm.settings, **point})
-            policy, own = self._policy(made, _Names(self, made.values, seed))
-            run = self._evaluate(
-                made, seed, policy, {**own, "prompts_test": dev}, responses.get("baseline"), greedy=False
-            )
-            responses.setdefault("baseline", run)
+            tried = replace(arm, settings={**arm.settings, **point})
+            policy, own = self._policy(tried, _Names(self, tried, seed))
+            base = held.get(arm.name, "")
+            run = self._evaluate(tried, seed, policy, {**own, "prompts_test": dev}, first.get(base), greedy=False)
+            first.setdefault(arm.name, run)
             decoding = next(iter(run.responses))
-            return Trial(arm.name, point, run.train, run.responses[decoding], run.verdicts[decoding])
+            keys = (run.train, run.responses[decoding], run.verdicts[decoding])
+            made = Trial(arm.name, point, *keys, tried_first.get(base))
+            tried_first.setdefault(arm.name, made)
+            return made
 
-        out.append(answered(baseline, {}))
-        for arm in arms(self.study):
+        out += [answered(arm, {}) for arm in self.arms if held.get(arm.name) == arm.name]
+        for arm in self.arms:
             method = arm.spec.get("method")
-            if arm.name != self.study.baseline and method and catalog.load("methods", method).terms:
+            if held.get(arm.name) != arm.name and method and catalog.load("methods", method).terms:
                 out += [answered(arm, point) for point in tuning.points(self.study.tuning)]
         return self.cells, tuple(out)
 
@@ -221,7 +160,8 @@ class _Planner:
             circle = " -> ".join([*self.open[self.open.index(name) :], name])
             raise InputError("stages that need each other", where=f"{self.study.where}: stages", found=circle)
         self.open.append(name)
-        made = self._make(name, stage_spec(self.study, name), names)[0]
+        of = [names.labels[axis] for axis in axes_behind(self.study, f"${name}") if axis in names.labels]
+        made = self._make("/".join([name, *sorted(of)]), stage_spec(self.study, name), names)[0]
         self.open.pop()
         return made
 
@@ -231,7 +171,7 @@ class _Planner:
     def _make(self, name: str, spec: Mapping[str, Any], names: _Names) -> tuple[str, Json]:
         """(what it gives, how it is evaluated) of a stage or an arm."""
         spec = substitute({k: "$base" if k in BASED and v == "base" else v for k, v in spec.items()}, names)
-        evaluation = {k: spec[k] for k in ("prompts_test", "decoding", "max_tokens", "template") if k in spec}
+        evaluation = {k: spec[k] for k in EVALUATION_KEYS if k in spec}
         kind = kind_of(spec)
         label = f"{name} (seed {names.seed})"
         if kind == "use":
@@ -250,10 +190,12 @@ class _Planner:
             return f"cell:{self.add('feedback', self._printed(made, 'policy', 'prompts'), label)}", evaluation
         inputs_of, settings = split_settings(spec)
         method = catalog.load("methods", spec["method"])
-        develops = method.choose is not None or int(settings.get("eval_steps", 0)) > 0 or self._watches
+        # Runs look at themselves on development prompts where the judge gives numbers and asks no model.
+        watches = bool(self.study.prompts.dev) and judge_scores(self.study.judge)
+        develops = method.choose is not None or int(settings.get("eval_steps", 0)) > 0 or watches
         made = {
             "method": spec["method"],
-            "model": inputs_of.get("model", self.study.base),
+            "model": inputs_of.get("model", names["base"]),
             "data": inputs_of.get("data"),
             "prompts": inputs_of.get("prompts", self.study.prompts.train) if method.reads == "prompts" else None,
             "reward": inputs_of.get("reward"),
@@ -267,14 +209,11 @@ class _Planner:
         }
         return f"cell:{self.add('train', self._printed(made, 'model', 'data', 'prompts', 'dev'), label)}", evaluation
 
-    @property
-    def _watches(self) -> bool:
-        """Whether runs look at themselves on development prompts: where the judge gives numbers and asks no model."""
-        return bool(self.study.prompts.dev) and judge_scores(self.study.judge)
-
     def _printed(self, spec: Json, *paths: str) -> Json:
         """The specification with the fingerprints of what it names."""
-        printed = {p: inputs.fingerprint(spec[p]) for p in paths if spec.get(p) and "cell:" not in spec[p]}
+        told = {p: spec[p] for p in paths if spec.get(p) and "cell:" not in spec[p]}
+        known = {"policy": imported.fingerprint}  # an adapter stands on its base
+        printed = {p: known.get(p, inputs.fingerprint)(name) for p, name in told.items()}
         return {**spec, "fingerprints": printed}
 
     def _evaluate(
@@ -286,27 +225,24 @@ class _Planner:
         baseline: ArmRun | None,
         external: Json | None = None,
         greedy: bool = True,
+        answers: str = "",
     ) -> ArmRun:
-        told = self.study.evaluation
+        told, judge = self.study.evaluation, own.get("judge", self.study.judge)
         evaluation = {
             "prompts": own.get("prompts_test", self.study.prompts.test),
             "max_tokens": int(own.get("max_tokens", told.max_tokens)),
             "template": own.get("template"),
+            "judge": judge,
         }
-        ways = {f"temperature {told.temperature:g}": (told.temperature, told.n)}
-        if told.greedy and greedy and not self._reranks(arm):
-            ways["greedy"] = (0.0, 1)
-        if "decoding" in own:
-            ways = {k: v for k, v in ways.items() if k == own["decoding"]}
         responses, verdicts = {}, {}
-        for decoding, (temperature, n) in ways.items():
-            spec = {"policy": policy, **evaluation, "temperature": temperature, "n": n, "seed": seed}
-            key = self.add(
-                "respond", self._printed(spec, "policy", "prompts"), f"{arm.name} answers, {decoding} (seed {seed})"
-            )
+        for decoding, way in self._ways(arm, own, greedy).items():
+            spec = {"policy": policy, **evaluation, **way, "seed": seed}
+            del spec["judge"]
+            label = f"{arm.name} answers, {decoding} (seed {seed})"
+            key = answers or self._answered(spec, label)
             responses[decoding] = key
-            judged = {"responses": f"cell:{key}", "judge": self.study.judge, "prompts": evaluation["prompts"]}
-            if not judge_scores(self.study.judge):
+            judged = {"responses": f"cell:{key}", "judge": judge, "prompts": evaluation["prompts"]}
+            if not judge_scores(judge):
                 other = baseline.responses.get(decoding) if baseline else key
                 if other is None:
                     continue
@@ -315,7 +251,7 @@ class _Planner:
         kl = None
         sampled = next((d for d in responses if d != "greedy"), None)
         if self.study.reference and sampled and greedy and external is None:
-            reference = substitute(self.study.reference, _Names(self, arm.values, seed))
+            reference = substitute(self.study.reference, _Names(self, arm, seed))
             spec = {
                 "policy": policy,
                 "reference": reference,
@@ -324,6 +260,27 @@ class _Planner:
             }
             kl = self.add("kl", self._printed(spec, "policy", "reference"), f"{arm.name} KL (seed {seed})")
         return ArmRun(arm, seed, policy, evaluation, responses, verdicts, kl, external)
+
+    def _answered(self, spec: Json, label: str) -> str:
+        """The cell of an arm's answers; of a later look over prompts, on top of the answers of the look before."""
+        earlier = looks.earlier(spec["prompts"], self.study.looks)
+        if earlier is not None:
+            spec = {**spec, "before": f"cell:{self._answered({**spec, 'prompts': earlier}, label)}"}
+        return self.add("respond", self._printed(spec, "policy", "prompts"), label)
+
+    def _ways(self, arm: Arm, own: Json, greedy: bool) -> dict[str, Json]:
+        """How an arm answers: name -> temperature, n, and what else it declares. One way where arms declare their own,
+        so that all arms of a study can be paired."""
+        told = self.study.evaluation
+        sampled, fixed = {"temperature": told.temperature, "n": told.n}, {"temperature": 0.0, "n": 1}
+        ways = {f"temperature {told.temperature:g}": sampled}
+        if told.greedy and greedy and not self._reranks(arm):
+            ways["greedy"] = fixed
+        said = own.get("decoding")
+        if any(isinstance(a.spec.get("decoding"), Mapping) for a in self.arms) or "decoding" in self.study.axes:
+            chosen = dict(said) if isinstance(said, Mapping) else ways.get(said, fixed if said == "greedy" else sampled)
+            return {AS_DECLARED: {**sampled, **chosen}}
+        return {k: v for k, v in ways.items() if k == said} if said is not None else ways
 
     def _reranks(self, arm: Arm) -> bool:
         name = arm.spec.get("method")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
@@ -32,15 +32,18 @@ def forest(
     axis: str,
     hints: tuple[str, str],
     narrow: bool = False,
+    dense: bool = False,
 ) -> Markup:
     """The forest plot: a row per arm, a diamond as wide as its pooled interval, seeds as small marks, a line at zero.
 
     ``hints`` are the words at the left and right end of the axis. ``narrow`` puts the words above each row, for
-    telephones.
+    telephones. ``dense`` leaves out seeds, and on telephones words, so that many arms fit on a screen.
     """  # fmt: skip
     width = 360.0 if narrow else 920.0
     left, right = (8.0, 352.0) if narrow else (164.0, 700.0)
-    lead = 36.0 if narrow else 0.0  # height of the words above a row
+    lead = (18.0 if dense else 36.0) if narrow else 0.0  # height of the words above a row
+    if dense:
+        groups = [(heading, [replace(row, seeds=()) for row in rows]) for heading, rows in groups]
     low, high = padded([0.0, *(v for _, rows in groups for r in rows for s in (r.pooled, *r.seeds) for v in s.reach)])
     x = Axis(low, high, left, right)
     marks: list[Markup] = []
@@ -49,21 +52,22 @@ def forest(
         marks += [text(0, y + 15, heading, "heading"), line(0, y + 23, width, y + 23, "rule")]
         y += 32
         for row in rows:
-            middle = y + lead + 12
+            middle = y + lead + (8 if dense else 12)
             listed = len(row.seeds) <= 4  # more seeds than that share one line, as marks without intervals
             deep = 8.0 * (len(row.seeds) if listed else 1)
             label = text(0, y + 15 if narrow else middle + 4, shorten(row.label), "label strong halo")
-            words = (
-                text(0, y + 32, row.words, "label halo") if narrow else text(width, middle + 4, row.words, anchor="end")
-            )
-            marks += [label, words]
-            marks.append(_diamond(x, middle, row.pooled, row.tone))
+            marks.append(label)
+            if not narrow:
+                marks.append(text(width, middle + 4, row.words, anchor="end"))
+            elif not dense:
+                marks.append(text(0, y + 32, row.words, "label halo"))
+            marks.append(_diamond(x, middle, row.pooled, row.tone, 5 if dense else 7))
             for i, seed in enumerate(row.seeds):
                 below = middle + 12 + (8 * i if listed else 0)
                 if listed and seed.low is not None and seed.high is not None:
                     marks.append(line(x.at(seed.low), below, x.at(seed.high), below, "whisker faint"))
                 marks.append(marker(0, x.at(seed.value), below, 2.4, "seed"))
-            y += lead + 24 + (deep + 4 if row.seeds else 4)
+            y += lead + (16 if dense else 24 + (deep + 4 if row.seeds else 4))
         y += 10
     bottom = y
     ticks = x.ticks(4 if narrow else 7)
@@ -87,12 +91,12 @@ def forest(
     )
 
 
-def _diamond(x: Axis, middle: float, span: Span, tone: str) -> Markup:
+def _diamond(x: Axis, middle: float, span: Span, tone: str, tall: float) -> Markup:
     """A diamond from the low to the high end, its tips above and below at the value; never too narrow to be seen."""
     at = x.at(span.value)
     low = min(at - 3, x.at(span.value if span.low is None else span.low))
     high = max(at + 3, x.at(span.value if span.high is None else span.high))
-    corners = [(low, middle), (at, middle - 7), (high, middle), (at, middle + 7)]
+    corners = [(low, middle), (at, middle - tall), (high, middle), (at, middle + tall)]
     return tag("polygon", points=points(corners), class_=f"tone-{tone}")
 
 
@@ -117,8 +121,12 @@ def scatter(
     axis_y: str,
     warp: Warp = "linear",
     levels: Sequence[tuple[float, str] | None] = (),
+    captions: int = 12,
 ) -> list[Markup]:
-    """One figure per panel, all on the same axes, with intervals as bars; ``levels``: a dashed line with words each."""
+    """One figure per panel, all on the same axes, with intervals as bars; ``levels``: a dashed line with words each.
+
+    Of more labels than ``captions`` only the outermost are written; every mark has its label as a tool tip.
+    """
     every = [p for _, held in panels for p in held]
     low_x, high_x = padded((v for p in every for v in p.x.reach), 0.08)
     low_y, high_y = padded([v for p in every for v in p.y.reach] + [v[0] for v in levels if v], 0.08)
@@ -134,8 +142,8 @@ def scatter(
             parts += [line(x.start, y.at(level[0]), x.end, y.at(level[0]), "level")]
         for p in held:
             parts += _bars(x, y, p)
-        parts += [marker(p.ink, x.at(p.x.value), y.at(p.y.value), 4.6, f"ink-{p.ink % 8} dot") for p in held]
-        parts += _captions(x, y, held, level)
+        parts += [marker(p.ink, x.at(p.x.value), y.at(p.y.value), 4.6, f"ink-{p.ink % 8} dot", p.label) for p in held]
+        parts += _captions(x, y, held, _outermost(held, captions), level)
         figures.append(
             figure(
                 parts,
@@ -163,7 +171,20 @@ def _bars(x: Axis, y: Axis, p: Point) -> list[Markup]:
     return bars
 
 
-def _captions(x: Axis, y: Axis, held: Sequence[Point], level: tuple[float, str] | None) -> list[Markup]:
+def _outermost(held: Sequence[Point], most: int) -> list[str]:
+    """Labels to write: all of a few; of many those furthest up, down, left and right, by turns."""
+    labels = list(dict.fromkeys(p.label for p in held))
+    if len(labels) <= most:
+        return labels
+    orders = [sorted(held, key=key) for key in (lambda p: -p.y.value, lambda p: p.y.value,
+                                                lambda p: -p.x.value, lambda p: p.x.value)]  # fmt: skip
+    ranked = dict.fromkeys(p.label for turn in zip(*orders, strict=True) for p in turn)
+    return list(ranked)[:most]
+
+
+def _captions(
+    x: Axis, y: Axis, held: Sequence[Point], labels: Sequence[str], level: tuple[float, str] | None
+) -> list[Markup]:
     """One caption per label near the middle of its points, where it covers neither points nor other captions."""
     size, taken = (
         7.0,
@@ -174,7 +195,6 @@ def _captions(x: Axis, y: Axis, held: Sequence[Point], level: tuple[float, str] 
         words = shorten(level[1], 28)
         taken.append((x.end - size * len(words), y.at(level[0]) - 15, x.end, y.at(level[0])))
         parts.append(text(x.end, y.at(level[0]) - 4, words, "tick", "end"))
-    labels = list(dict.fromkeys(p.label for p in held))
     middles = {
         n: (fmean(x.at(p.x.value) for p in held if p.label == n), fmean(y.at(p.y.value) for p in held if p.label == n))
         for n in labels
@@ -301,7 +321,6 @@ def small_multiples(
     *,
     name: str,
     title: str,
-    desc: str,
     axis_x: str,
     shared: bool,
 ) -> list[Markup]:
@@ -321,7 +340,7 @@ def small_multiples(
                 parts,
                 name=f"{name}-{i}",
                 title=f"{title}: {shorten(heading, 60)}",
-                desc=desc,
+                desc=f"{heading}: ends at {held[-1].ys[-1].value:.3g}",
                 width=width,
                 height=height + 4,
                 class_="small",

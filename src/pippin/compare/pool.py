@@ -1,7 +1,8 @@
 """Many cells, several processes. A worker is this module run as a program: cells in on its standard input, results out.
 
 Workers are fresh interpreters with one thread each and an allocator that keeps its pages, which is fastest for small
-models. When the parent dies, however it dies, its workers see their input end and stop at once.
+models. When the parent dies, however it dies, its workers see their input end and stop at once. Several parents may run
+studies on one store at once: each cell is run by one of them (:mod:`claims`), and the others wait for it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import resource
 import subprocess
 import sys
 import threading
@@ -17,13 +19,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from pippin.compare.plan import Cell, in_order
+from pippin.compare.cells import Cell, in_order
+from pippin.compare.claims import Claims
 from pippin.core.errors import PippinError
 from pippin.core.run import peak_memory
 from pippin.core.store import Store
 
 Json = dict[str, Any]
-Watch = Callable[[Cell, str, Json], None]  # cell, "started" | "progress" | "done" | "failed", figures
+Watch = Callable[[Cell, str, Json], None]  # cell, "started" | "progress" | "done" | "failed" | "found", figures
+POLL = 0.3  # seconds between looks for cells that another process runs
 
 
 class CellsFailed(PippinError):
@@ -38,15 +42,16 @@ def run_cells(
     """Run all cells that the store does not have, respecting what each needs.
 
     Returns:
-        ``ran``: keys that were run now; ``seconds``: key -> seconds; ``peak_memory``: bytes of the largest worker.
+        ``ran``: keys that were run now; ``seconds``: key -> seconds; ``cpu``: key -> CPU seconds of its worker, and
+        under ``""`` those of starting the workers; ``peak_memory``: bytes of the largest worker.
 
     Raises:
         CellsFailed: at least one failed; the message names the first.
     """
     store = Store(store_path)
     finished = {key for key in cells if store.cell(key) is not None}
-    ready = _Ready(cells, finished)
-    report: Json = {"ran": [], "seconds": {}, "peak_memory": 0}
+    ready = _Ready(cells, finished, store, watch)
+    report: Json = {"ran": [], "seconds": {}, "cpu": {}, "peak_memory": 0}
     if ready.left == 0:
         return report
     threads = [
@@ -70,10 +75,13 @@ def run_cells(
 
 
 class _Ready:
-    """Which cell is next: those with most work behind them first."""
+    """Which cell is next: those with most work behind them first, and none that another process runs."""
 
-    def __init__(self, cells: Mapping[str, Cell], finished: set[str]) -> None:
-        self.cells, self.finished = cells, set(finished)
+    def __init__(
+        self, cells: Mapping[str, Cell], finished: set[str], store: Store | None = None, watch: Watch | None = None
+    ) -> None:
+        self.cells, self.finished, self.store, self.watch = cells, set(finished), store, watch
+        self.claims = Claims(store) if store else None
         self.waiting = [key for key in cells if key not in finished]
         self.running: set[str] = set()
         self.failures: dict[str, str] = {}
@@ -90,27 +98,52 @@ class _Ready:
         return len(self.waiting)
 
     def take(self) -> Cell | None:
-        """The next cell; waits while others must finish first; None when nothing is left that can run."""
+        """The next cell; waits while others must finish first, here or elsewhere; None when nothing is left that can
+        run."""
         with self.changed:
             while not self.stopped:
-                for key in self.waiting:
-                    if all(need in self.finished for need in self.cells[key].needs):
-                        self.waiting.remove(key)
-                        self.running.add(key)
-                        return self.cells[key]
-                if not self.running:
-                    return None
-                self.changed.wait(0.5)
+                able = [k for k in self.waiting if all(need in self.finished for need in self.cells[k].needs)]
+                found = False
+                for key in able:
+                    claimed = self.claims is None or self.claims.take(key)
+                    if not self._stored(key):
+                        if claimed:
+                            self.waiting.remove(key)
+                            self.running.add(key)
+                            return self.cells[key]
+                        continue
+                    found = True
+                    if claimed:
+                        self._release(key)
+                if not found:
+                    if not self.running and not able:
+                        return None
+                    self.changed.wait(POLL)
             return None
 
     def done(self, key: str, error: str | None) -> None:
         with self.changed:
             self.running.discard(key)
+            self._release(key)
             if error is None:
                 self.finished.add(key)
             else:
                 self.failures[self.cells[key].label] = error
             self.changed.notify_all()
+
+    def _stored(self, key: str) -> bool:
+        """Whether a cell that this process has not run is there by now, from another one; it is finished then."""
+        if self.store is None or self.store.cell(key) is None:
+            return False
+        self.waiting.remove(key)
+        self.finished.add(key)
+        if self.watch:
+            self.watch(self.cells[key], "found", {})
+        return True
+
+    def _release(self, key: str) -> None:
+        if self.claims is not None:
+            self.claims.release(key)
 
     def stop(self) -> None:
         with self.changed:
@@ -121,7 +154,9 @@ class _Ready:
 def _attend(ready: _Ready, store_path: Path | None, watch: Watch | None, report: Json) -> None:
     """One worker process and the cells it is given."""
     command = [sys.executable, "-m", "pippin.compare.pool", str(store_path or "")]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(), text=True)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=worker_environment(), text=True
+    )
     assert process.stdin and process.stdout
     try:
         while (cell := ready.take()) is not None:
@@ -155,12 +190,21 @@ def _one(cell: Cell, requests: IO[str], answers: IO[str], watch: Watch | None, r
             continue
         report["ran"].append(cell.key)
         report["seconds"][cell.key] = time.monotonic() - started
+        report["cpu"][cell.key] = said["cpu"]
+        report["cpu"][""] = report["cpu"].get("", 0.0) + said["started"]
         report["peak_memory"] = max(report["peak_memory"], said.get("peak_memory", 0))
         return said.get("error")
     return "the worker process died"
 
 
-def _environment() -> dict[str, str]:
+def cpu_seconds() -> float:
+    """CPU seconds that this process has used, all threads together."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment variables of a worker."""
     return {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -188,9 +232,11 @@ def _serve(store_path: Path | None) -> None:
     from pippin.compare.work import run_cell
 
     store = Store(store_path)
+    spent = 0.0
     while True:
         cell = Cell(**json.loads(lines.get()))
-        answer: Json = {"key": cell.key}
+        before = cpu_seconds()
+        answer: Json = {"key": cell.key, "started": before - spent}
 
         def report(line: Mapping[str, float]) -> None:
             print(json.dumps({"progress": dict(line)}), file=out, flush=True)
@@ -204,7 +250,8 @@ def _serve(store_path: Path | None) -> None:
 
             traceback.print_exc()
             answer["error"] = f"{type(error).__name__}: {error}"
-        answer["peak_memory"] = peak_memory()
+        spent = cpu_seconds()
+        answer |= {"cpu": spent - before, "peak_memory": peak_memory()}
         print(json.dumps(answer), file=out, flush=True)
 
 

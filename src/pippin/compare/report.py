@@ -1,7 +1,8 @@
 """The page of a comparison: one HTML file that needs no network and no script to be read, and the same in Markdown.
 
-The decision comes first, then whatever confounds it, then the evidence. Everything shown comes from the results; what
-the results do not have is left out, not shown empty. Equal results give equal bytes.
+The decision comes first, with a line on what confounds it; then the figure, the table and what follows from them; then
+the books (confounds, ledger, examples, manifest, command); then further evidence. Everything shown comes from the
+results; what the results do not have is left out, not shown empty. Equal results give equal bytes.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from pippin.compare import figures
+from pippin.compare import exports, figures, sections
 from pippin.compare import wording as w
+from pippin.compare.headline import headline
 from pippin.compare.tables import (
     ArmRows,
     Cell,
@@ -33,26 +35,35 @@ from pippin.compare.tables import (
 )
 from pippin.compare.wording import Results
 from pippin.core.run import replacing
+from pippin.core.types import digest
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _TEXT_LIMIT = 4000  # characters shown of one prompt or response
+_TEXT_ALL = 1_200_000  # characters of all examples together; with many arms each is shown shorter
 _EXAMPLES_OPEN = 4  # examples shown before the rest folds away
 
 
-def write_report(results: Results, folder: str | Path) -> Path:
-    """Write ``report.html`` and ``report.md`` into ``folder``, each whole or not at all; returns the HTML's path."""
+def write_report(results: Results, folder: str | Path, *, blind: bool = False) -> Path:
+    """Write ``report.html``, ``report.md``, ``figures/*.svg`` and ``tables/*`` into ``folder``, each whole or not at
+    all; returns the HTML's path.
+
+    Args:
+        blind: examples stand without arms and scores until they are revealed.
+    """
     folder = Path(folder)
-    for name, content in (("report.md", markdown(results)), ("report.html", page(results))):
+    for name, content in (("report.md", markdown(results)), ("report.html", page(results, blind=blind))):
         with replacing(folder / name) as file:
             file.write(content.encode())
+    exports.write(results, folder)
     return folder / "report.html"
 
 
-def page(results: Results) -> str:
+def page(results: Results, *, blind: bool = False) -> str:
     """The whole page as HTML. Text from outside is escaped; the style and the script are allowed by their hashes."""
     style, script = ((_TEMPLATES / name).read_text("utf-8") for name in ("report.css", "report.js"))
+    content = _content(results, blind=blind)
     return _environment(html=True).get_template("report.html.j2").render(
-        **_content(results), style=style, script=script, policy=content_policy(style, script)
+        **content, contents=_contents(content), style=style, script=script, policy=content_policy(style, script)
     )  # fmt: skip
 
 
@@ -89,11 +100,15 @@ def _environment(html: bool) -> Environment:
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= {
-        "visible": w.visible, "clip": lambda text: w.visible(w.clip(text, _TEXT_LIMIT)), "number": w.number,
+        "visible": w.visible, "clip": _clip, "few": w.few, "number": w.number,
         "count": w.count, "setting": w.setting, "by_value": w.by_value, "shared": w.shared_values,
         "md": escape_markdown, "named": named, "plain": w.plain, "fence": fence,
     }  # fmt: skip
     return environment
+
+
+def _clip(text: Any, limit: int = _TEXT_LIMIT) -> str:
+    return w.visible(w.clip(text, limit))
 
 
 def escape_markdown(text: Any) -> str:
@@ -119,19 +134,29 @@ def fence(text: Any, language: str = "") -> str:
     return f"{ticks}{language}\n{text}\n{ticks}"
 
 
-def _content(results: Results) -> dict[str, Any]:
+def _content(results: Results, *, blind: bool = False) -> dict[str, Any]:
     """What both templates show: the results with everything chosen, ordered and formatted."""
     names, arms = Names.of(results), arm_rows(results)
+    order = arm_order(arms)
+    many = len(order) > w.MANY
     table = main_table(results)
     columns, books = ledger_table(results)
     points, trials = trials_table(results)
-    examples = [_example(e, arm_order(arms)) for e in w.items(results, "examples")]
+    confounds = [{"why": "", "mend": "", **c} for c in w.per_field(results, "confounds")]
+    examples = [_example(e, order, blind) for e in w.items(results, "examples")]
+    opened = _EXAMPLES_OPEN if not many else 1
     return {
         "names": names,
+        "many": many,
+        "blind": blind,
         "question": results.get("question") or "",
-        "decision": str(results.get("decision") or "No decision was stated."),
+        "decision": headline(results),
+        "whole": str(results.get("decision") or ""),
         "confound_line": w.confound_line(results),
-        "confounds": w.per_field(results, "confounds"),
+        "confound_fields": w.confound_fields(results),
+        "confounds": confounds,
+        "cautions": [str(note) for note in results.get("notes") or ()],
+        "mends": any(c["mend"] for c in confounds),
         "scope": w.scope_sentence(results),
         "detectable": (results.get("detectable") or {}).get("sentence") or "",
         "facts": _facts(arms, names),
@@ -140,18 +165,13 @@ def _content(results: Results) -> dict[str, Any]:
         "kl_kinds": kl_kinds(results),
         "notes": _notes(results),
         "forest": figures.forest_figure(results),
-        "gold_kl": figures.scatter_figure(
-            results, "kl", name="kl", title=f"{names.metric} against KL", warp="sqrt",
-            axis="KL from the reference, nats per response (square-root scale)",
-        ),
-        "gold_length": figures.scatter_figure(
-            results, "mean_length", name="length", title=f"{names.metric} against length",
-            axis="mean length of a response, tokens",
-        ),
+        **figures.scatters(results),
+        "inference": sections.inference(results),
         "curves": figures.curve_figures(results),
         "learning": figures.learning_figures(results),
         "checks": [_check(c) for c in w.items(results, "checks")],
-        "matrices": matrices(results),
+        "matrices": [] if many else matrices(results),
+        "standing": sections.standing(results) if many else [],
         "settings": w.per_field(results, "settings"),
         "tuning": {str(r["name"]): r["tuning"] for r in w.items(results, "arms") if r.get("tuning")},
         "trial_columns": points,
@@ -159,11 +179,44 @@ def _content(results: Results) -> dict[str, Any]:
         "not_declared": w.items(results, "not_declared"),
         "ledger_columns": columns,
         "ledger": books,
-        "examples": examples[:_EXAMPLES_OPEN],
-        "more_examples": examples[_EXAMPLES_OPEN:],
+        "books": sections.books(results),
+        "manifest": sections.manifests(results),
+        "text_limit": max(300, min(_TEXT_LIMIT, _TEXT_ALL // max(1, sum(1 + len(e["answers"]) for e in examples)))),
+        "examples": examples[:opened],
+        "more_examples": examples[opened:],
         "reproduce": {"command": "", "study": "", "versions": {}, **(results.get("reproduce") or {})},
         "seconds": _seconds(results),
-    }  # fmt: skip
+    }
+
+
+def _contents(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(id, title) of the sections that the page has, in their order."""
+    names = content["names"]
+    reproduce = content["reproduce"]
+    blocks = {key: [(b.id, b.heading) for b in content[key]] for key in ("inference", "books")}
+    manifest = content["manifest"]
+    told: list[tuple[Any, list[tuple[str, str]]]] = [
+        (content["forest"], [("differences", "Differences")]),
+        (content["table"], [("arms", "All arms")]),
+        (True, blocks["inference"]),
+        (content["confounds"] or content["cautions"], [("confounds", "Confounds")]),
+        (content["not_declared"], [("not-declared", "Not declared")]),
+        (content["settings"] or content["tuning"], [("settings", "Settings")]),
+        (content["ledger"], [("ledger", "Ledger")]),
+        (True, blocks["books"]),
+        (content["examples"], [("examples", "Examples")]),
+        (manifest, [("manifest", "Manifest")]),
+        (any(reproduce[key] for key in ("command", "study", "versions")), [("reproduce", "How to reproduce")]),
+        (content["matrices"] or content["standing"], [("pairs", "Arms against each other")]),
+        (content["gold_kl"], [("kl", f"{names.metric} against KL")]),
+        (content["gold_length"], [("length", f"{names.metric} against length")]),
+        (content["curves"], [("overoptimisation", "Over-optimisation")]),
+        (content["learning"], [("learning", "Learning curves")]),
+        (content["checks"], [("checks", "Checks")]),
+        (content["trials"], [("tuning", "Tuning")]),
+        (content["seconds"]["total"] or content["seconds"]["cells"], [("seconds", "Time")]),
+    ]
+    return [entry for there, entries in told if there for entry in entries]
 
 
 def _facts(arms: Sequence[ArmRows], names: Names) -> list[tuple[str, str]]:
@@ -196,15 +249,23 @@ def _check(check: Mapping[str, Any]) -> dict[str, Any]:
             "n": w.count(check.get("n"))}  # fmt: skip
 
 
-def _example(example: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
-    """A prompt with its responses, arms in the order of the tables."""
-    held = example.get("arms") or {}
+def _example(example: Mapping[str, Any], order: Sequence[str], blind: bool) -> dict[str, Any]:
+    """A prompt with its responses, arms in the order of the tables; blind, in the mixed order of this prompt."""
+    held = {name: said for name, said in (example.get("arms") or {}).items() if said}
+    prompt = str(example.get("prompt") or "")
+    mixed = sorted(held, key=lambda name: digest(["blind", prompt, name]))
     answers = [
-        (name, str((held[name] or {}).get("text") or ""), w.number(held[name].get("score")))
+        {"name": name, "text": str(held[name].get("text") or ""), "score": w.number(held[name].get("score")),
+         "mixed": mixed.index(name), "letter": _letter(mixed.index(name))}
         for name in sorted(held, key=lambda n: (order.index(n) if n in order else len(order), n))
-        if held[name]
-    ]
-    return {"prompt": str(example.get("prompt") or ""), "answers": answers}
+    ]  # fmt: skip
+    answers = [{**answer, "place": place} for place, answer in enumerate(answers)]
+    return {"prompt": prompt, "answers": sorted(answers, key=lambda a: a["mixed"]) if blind else answers}
+
+
+def _letter(place: int) -> str:
+    """``A`` to ``Z``, then ``A2`` ..."""
+    return chr(ord("A") + place % 26) + (str(place // 26 + 1) if place >= 26 else "")
 
 
 def _seconds(results: Results) -> dict[str, Any]:

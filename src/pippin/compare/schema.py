@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pippin.compare.study import EVALUATION_KEYS, STAGE_KEYS, Study
+from pippin.compare.spec import EVALUATION_KEYS, STAGE_KEYS
+from pippin.compare.study import INNER, Study
 from pippin.core import catalog
 from pippin.core import schema as schemas
 
 Json = dict[str, Any]
-INNER = ("chosen", "text", "where")  # fields of Study that its file does not have
 REFERENCE: Json = {"type": "string", "pattern": r"\$"}  # a stage's output or an axis' value in a setting's place
 HELP = {
     "method": "a method of `pippin list methods`",
@@ -21,12 +21,12 @@ HELP = {
     "template": "a file with a chat template in place of the model's own",
     "respond": "the model that answers: a name, a path, or $STAGE",
     "n": "answers a prompt",
-    "judge": "who labels the answers",
+    "judge": "who labels the answers; of an arm: who evaluates it, in place of the study's judge",
     "orders": "one order a pair, or both",
     "temperature": "of the answers",
     "max_tokens": "tokens of an answer at most",
     "use": "a model that is taken as it is: a name, a path, or $STAGE",
-    "decoding": "the only way in which this arm answers: greedy, or temperature T",
+    "decoding": "the only way in which this arm answers: greedy, temperature T, or {temperature, top_p, n, max_tokens}",
     "prompts_test": "other test prompts for this arm: a confound unless an axis has it",
 }
 

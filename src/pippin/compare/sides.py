@@ -1,17 +1,17 @@
-"""One side of a comparison of two: a response file, a model, a checkpoint or a run, as responses to prompts."""
+"""One side of a comparison of two as responses to prompts: a response file, a log of another evaluation, a model, a
+checkpoint or a run."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pippin.compare import folders, outside, stakes
 from pippin.core.errors import InputError, UnknownName
 from pippin.core.types import Prompt, Response, Sampling
-from pippin.data import files
 from pippin.data.respond import Rerank, own_sampling, respond
 from pippin.data.rows import SUFFIXES
 
@@ -48,6 +48,7 @@ class Side:
     sampling: Sampling | None = None
     failed: int = 0
     why: str = ""  # the first failure
+    notes: tuple[str, ...] = ()  # what a reader should know of where the responses come from
 
     @property
     def by_prompt(self) -> dict[str, list[Response]]:
@@ -63,33 +64,51 @@ class Side:
 
 
 def is_file(name: str) -> bool:
-    """Whether ``name`` is a file of rows (by its ending), and not a model."""
-    return name.lower().removesuffix(".gz").endswith(SUFFIXES)
+    """Whether ``name`` holds responses (a file of rows, a log of another evaluation), and is not a model."""
+    return _ends_as_rows(name) or outside.gives(name) == "answers"
 
 
 def read_file(name: str) -> Side:
-    """The responses of a file.
+    """The responses of a file or a log; answers that a log has no text of are left out and counted.
 
     Raises:
         InputError: no such file, no row, or a row without a response.
     """
-    return Side(name, tuple(files.read_responses(Path(name).expanduser())))
+    found = outside.read_external(name)
+    rows = tuple((a.prompt, a.response) for a in found.answers if a.response.messages)
+    return Side(name, rows, notes=(*found.notes, *textless(len(found.answers) - len(rows))))
+
+
+def textless(count: int) -> list[str]:
+    """What is said of answers whose text was not logged."""
+    return [f"{count} answers without a text were left out"] if count else []
 
 
 def find_model(name: str) -> Answers:
-    """The model of a name or path; a run's folder is a model too.
+    """The model of a name or path; a run's folder is a model too, and one with checkpoints is its last.
 
     Raises:
         InputError, UnknownName: there is none.
     """
     from pippin.lm import models
 
+    place = _policy(name)[0]
     try:
-        return models.resolve(name)
+        return models.resolve(place)
     except UnknownName:
-        if not Path(name).exists():
+        if not Path(place).exists():
             raise
-        return models.resolve(f"./{name}")  # a path typed without its ./
+        return models.resolve(f"./{place}")  # a path typed without its ./
+
+
+def _policy(name: str) -> tuple[str, tuple[str, ...]]:
+    """Where the weights of a folder lie, and what is to be said where that is not the folder itself."""
+    if outside.gives(name) != "policy":
+        return name, ()
+    found = outside.read_external(name)
+    if found.policy is None or Path(found.policy) == Path(name).expanduser():
+        return name, ()
+    return found.policy, tuple(note for note in found.notes if note != folders.NOT_OPENED)
 
 
 def ask(
@@ -103,7 +122,8 @@ def ask(
     """The responses of a model to these prompts; stored calls are not made again."""
     sampling = draw.sampling(model)
     told = respond(model, prompts, n=draw.n, sampling=sampling, store=store, rerank=reranker(model), progress=progress)
-    return Side(name, told.rows, sampling, len(told.failed), told.failed[0][2] if told.failed else "")
+    why = told.failed[0][2] if told.failed else ""
+    return Side(name, told.rows, sampling, len(told.failed), why, _policy(name)[1])
 
 
 def reranker(model: Answers) -> Rerank | None:
@@ -127,18 +147,25 @@ def cautions(sides: tuple[Side, Side], judge: Judging, spec: str) -> list[str]:
     for what in ("decoding", "top_p", "max_tokens"):
         if one is not None and two is not None and getattr(one, what) != getattr(two, what):
             found.append(f"the decoding differs: {what} {getattr(one, what)} against {getattr(two, what)}")
+    asks = not spec.startswith(stakes.WEIGHED)  # a reward model prefers no style of its own
     for label, side in zip(("V1", "V2"), sides, strict=True):
-        stakes = _stakes(Path(side.name).expanduser() / RUN)
-        found += [f"the judge {spec} {role} in {label}'s training" for role, name in stakes.items() if name == spec]
-        kin = sorted({m for m in judge.info.models.values() if _family(m) and _family(m) == _family(side.name)})
+        for role, other in _parts(Path(side.name).expanduser() / RUN).items():
+            if stakes.shared(spec, other):
+                found.append(f"the judge {spec} {role} in {label}'s training")
+        kin = [m for m in sorted({*judge.info.models.values()}) if asks and stakes.kin(m, [side.name])]
         if kin:
             found.append(f"the judge {kin[0]} is of {label}'s family")
         if side.failed:
             found.append(f"{label} gave no answer to {side.failed} requests: {side.why}")
+        found += [f"{label}: {note}" for note in side.notes]
     return found
 
 
-def _stakes(file: Path) -> dict[str, str]:
+def _ends_as_rows(name: str) -> bool:
+    return name.lower().removesuffix(".gz").endswith(SUFFIXES)
+
+
+def _parts(file: Path) -> dict[str, str]:
     """The judges that had a part in the training of a run: what they did, and their names."""
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))["manifest"]
@@ -148,15 +175,6 @@ def _stakes(file: Path) -> dict[str, str]:
         return {}
     roles = {"reward": "gave the reward", "judge.dev": "chose settings or checkpoints"}
     return {done: manifest[key] for key, done in roles.items() if isinstance(manifest.get(key), str)}
-
-
-def _family(name: str) -> str:
-    """``gpt`` of ``openai/gpt-4o-mini``: the model's name up to its first digit or dash; empty for files and paths."""
-    if name.startswith((".", "/", "~")) or is_file(name):
-        return ""
-    last = name.partition("@")[0].rpartition("/")[2].lower()
-    found = re.match(r"[a-z]{3,}", last)
-    return found.group() if found else ""
 
 
 def required(side: Side, label: str) -> Side:

@@ -20,29 +20,24 @@ tuning: {trials: 4, search: {learning_rate: [1e-4, 2e-4, 4e-4, 8e-4]}}   # the s
 ``$NAME`` stands for a stage's output, or for the value of an axis. An axis named ``method`` takes a list of methods,
 or a mapping from arm names to what the arm declares (``{method: sft, data: ...}`` or ``{use: $sft}``). What
 ``settings`` says of a method is the method's own; what it says beside that (truncation, template, test prompts) is a
-confound unless an axis has it."""
+confound unless an axis has it. Any other key of an arm can be an axis (:mod:`axes`)."""
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pippin.compare import tuning
-from pippin.core import catalog, config
+from pippin.compare import axes, spec, tuning
+from pippin.compare.axes import Arm, arms
+from pippin.compare.spec import Json, judge_scores, kind_of, split_settings
+from pippin.core import config
 from pippin.core.errors import InputError, UnknownName
 
-Json = dict[str, Any]
-REFERENCE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
-STAGE_KEYS = {
-    "train": ("method", "model", "data", "prompts", "reward", "feedback", "template"),
-    "feedback": ("respond", "prompts", "n", "judge", "orders", "temperature", "max_tokens"),
-    "use": ("use", "decoding", "template"),
-}
-EVALUATION_KEYS = ("prompts_test", "decoding", "max_tokens", "template")
+INNER = ("chosen", "text", "where")
+"""Fields of a study that its file does not have."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ class Study:
     prompts: Prompts = config.setting(help="train, dev and test")
     axes: Json = config.setting(help="what varies: axis name -> values")
     judge: str = config.setting(help="who judges the test responses")
-    baseline: str = config.setting(help="the arm that others are compared with")
+    baseline: str = config.setting(help="what arms are held against: an arm, a value of an axis, a stage, or base")
     stages: Json = config.setting({}, "what arms stand on: name -> how it is made")
     settings: Json = config.setting({}, "per arm or method: inputs and settings")
     seeds: tuple[int, ...] = config.setting((0,), "training seeds; each arm is run once a seed")
@@ -84,26 +79,16 @@ class Study:
     beside: tuple[str, ...] = config.setting((), "further arms that every arm is also compared with")
     checks: Json = config.setting({}, "name -> {judge, policy, n}: agreement of a judge with the study's judge")
     curves: Json = config.setting({}, "name -> {policy, reward, n}: over-optimisation by best-of-n")
-    external: tuple[Any, ...] = config.setting((), "checkpoints made elsewhere: {path, name, method, data}")
+    external: tuple[Any, ...] = config.setting((), "arms made elsewhere: {path, name, method, data}")
+    extend: Any = config.setting("", "a bundle whose arms stand beside these: FILE.zip or {bundle: FILE.zip, arms: []}")
+    people: str = config.setting("", "a file of people's labels, which correct a judge of pairs")
+    design: Any = config.setting("full", "points of the axes that are run: full, one_factor or {fraction: N, seed: K}")
+    looks: Json = config.setting({}, "{over: seeds or prompts, at: [5, 8]}: look early, stop when the answer is clear")
+    margin: float | None = config.setting(None, "a difference smaller than this does not matter: tests equivalence")
     gate: str = config.setting("", "expression over delta, delta_low, delta_high, n that must hold")
     chosen: Json = config.setting({}, "what tuning chose: arm name -> settings")
     text: str = config.setting("", "the file as it was read")
     where: str = config.setting("", "the file's path")
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One point of the axes: what it declares, and what its settings add."""
-
-    name: str
-    values: Mapping[str, Any]  # axis -> value
-    declared: Json = field(default_factory=dict)
-    settings: Json = field(default_factory=dict)
-
-    @property
-    def spec(self) -> Json:
-        """What the arm is made by: its settings, and what it declares on top."""
-        return {**self.settings, **self.declared}
 
 
 def read_study(path: str | Path) -> Study:
@@ -113,136 +98,89 @@ def read_study(path: str | Path) -> Study:
         InputError, UnknownName: with file and line.
     """
     values, lines = config.read_yaml(path)
-    study = config.build(
-        Study, {**values, "text": Path(path).read_text(encoding="utf-8"), "where": str(path)}, str(path), lines=lines
-    )
+    for key in INNER:
+        if key in values:
+            known = {f.name for f in dataclasses.fields(Study)} - set(INNER)
+            raise UnknownName("key of a study", key, known, where=f"{path}:{lines.get(key)}")
+    text = Path(path).read_text(encoding="utf-8")
+    study = config.build(Study, {**values, "text": text, "where": str(path)}, str(path), lines=lines)
     check(study, lines)
     return study
 
 
-def arms(study: Study) -> list[Arm]:
-    """Every arm, in the order of the axes' values; external ones are not among them."""
-    names = list(study.axes)
-    spread = [
-        list(v.items()) if isinstance(v, Mapping) else [(str(x), x) for x in v] for v in (study.axes[n] for n in names)
-    ]
-    out = []
-    for point in itertools.product(*spread):
-        values = {axis: value for axis, (_, value) in zip(names, point, strict=True)}
-        labels = dict(zip(names, (label for label, _ in point), strict=True))
-        method = values.get("method", labels.get("method"))
-        declared = dict(method) if isinstance(method, Mapping) else {"method": method} if method else {}
-        label, named = str(labels.get("method", "")), str(declared.get("method", ""))
-        own = {**study.settings.get(named, {}), **study.settings.get(label, {})}
-        if "use" in declared:  # takes a model as it is: what the name's settings say of training is for stages
-            own = {k: v for k, v in own.items() if k in EVALUATION_KEYS}
-        name = "/".join(labels.values())
-        own |= study.chosen.get(name, {})
-        out.append(Arm(name, {a: labels[a] if a == "method" else v for a, v in values.items()}, declared, dict(own)))
-    return out
-
-
 def stage_spec(study: Study, name: str) -> Json:
     """A stage as its file says it, on top of the settings (not the inputs) that ``settings`` gives its method."""
-    spec = dict(study.stages[name])
-    _, own = split_settings(study.settings.get(str(spec.get("method")), {}))
-    return {**own, **spec}
-
-
-def substitute(value: Any, names: Mapping[str, str]) -> Any:
-    """``$NAME`` in texts, lists and mappings replaced by what ``names`` says.
-
-    Raises:
-        UnknownName: a name is not there.
-    """
-    if isinstance(value, str):
-
-        def replacement(found: re.Match[str]) -> str:
-            if found[1] not in names:
-                raise UnknownName("stage or axis", found[1], names)
-            return str(names[found[1]])
-
-        return REFERENCE.sub(replacement, value)
-    if isinstance(value, Mapping):
-        return {k: substitute(v, names) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [substitute(v, names) for v in value]
-    return value
-
-
-def kind_of(spec: Mapping[str, Any]) -> str:
-    """``train``, ``feedback`` or ``use``: what a stage or an arm does."""
-    return next(
-        (kind for kind, key in (("use", "use"), ("feedback", "respond"), ("train", "method")) if key in spec), ""
-    )
-
-
-def split_settings(spec: Mapping[str, Any]) -> tuple[Json, Json]:
-    """(inputs of a training stage, settings of its method) of one mapping."""
-    structural = set(STAGE_KEYS["train"]) | set(EVALUATION_KEYS)
-    return {k: v for k, v in spec.items() if k in structural}, {k: v for k, v in spec.items() if k not in structural}
+    stage = dict(study.stages[name])
+    _, own = split_settings(study.settings.get(str(stage.get("method")), {}))
+    return {**own, **stage}
 
 
 def check(study: Study, lines: Mapping[str, int] | None = None) -> None:
-    """Refuse a study that cannot mean what it says."""
+    """Refuse a study that cannot mean what it says.
+
+    Raises:
+        InputError, UnknownName: with the file's line where ``lines`` has it.
+    """
 
     def where(key: str) -> str:
-        line = (lines or {}).get(key)
+        parts = key.split(".")
+        found = ((lines or {}).get(".".join(parts[:n])) for n in range(len(parts), 0, -1))
+        line = next(filter(None, found), None)
         return f"{study.where}:{line}: {key}" if line else f"{study.where}: {key}" if study.where else key
 
     if not study.axes:
         raise InputError("a study needs an axis", where=where("axes"), mend="For example: axes: {method: [dpo, ppo]}")
+    if len(set(study.seeds)) != len(study.seeds) or not study.seeds:
+        raise InputError("seeds must be different, and at least one", where=where("seeds"), found=study.seeds)
     names = set(study.stages) | set(study.axes) | {"base"}
     for name in study.stages:
         if not isinstance(study.stages[name], Mapping):
             raise InputError(f"stage {name!r} is not a set of keys", where=where(f"stages.{name}"))
-        _check_stage(name, stage_spec(study, name), names, where(f"stages.{name}"))
-    made = arms(study)
-    for arm in made:
-        key = f"settings.{arm.name}" if f"settings.{arm.name}" in (lines or {}) else f"axes.method.{arm.name}"
-        if not kind_of(arm.spec) and "method" in study.axes:
-            raise InputError(f"arm {arm.name!r} says neither method nor use", where=where(key))
-        _check_stage(arm.name, arm.spec, names, where(key), arm=True)
-    labels = {a.name for a in made} | {e["name"] for e in study.external if isinstance(e, Mapping) and "name" in e}
-    staged = {str(spec.get("method")) for spec in study.stages.values()}
-    methods = staged | {str(a.declared.get("method")) for a in made}
+        spec.check(name, stage_spec(study, name), names, where(f"stages.{name}"))
+    made = _checked_arms(study, names, where)
+    _check_external(study, made, where)
+    labels = {a.name for a in made} | {e["name"] for e in study.external}
+    staged = {str(stage.get("method")) for stage in study.stages.values()}
+    methods = staged | {str(a.declared.get("method")) for a in made} | {a.labels.get("method", "") for a in made}
     for name in study.settings:
         if name not in labels | methods:
             raise UnknownName(
-                "arm or method of this study", name, labels | methods - {"None"}, where=where(f"settings.{name}")
+                "arm or method of this study", name, (labels | methods) - {"None", ""}, where=where(f"settings.{name}")
             )
-    for name in (study.baseline, *study.beside):
+    for name in study.beside:
         if name not in labels:
-            raise UnknownName("arm", name, labels, where=where("baseline"))
+            raise UnknownName("arm", name, labels, where=where("beside"))
+    tuning.check(study.tuning, where("tuning"))
+    if study.margin is not None and not study.margin > 0:
+        raise InputError("a margin is a difference above 0", where=where("margin"), found=study.margin)
+
+
+def _checked_arms(study: Study, names: set[str], where: Callable[[str], str]) -> list[Arm]:
+    axes.check_axes(study, where("axes"))
+    made = arms(study)
+    for arm in made:
+        keys = (f"settings.{arm.name}", f"settings.{arm.labels.get('method', '')}")
+        key = next((k for k in keys if k.partition(".")[2] in study.settings), f"axes.method.{arm.name}")
+        if not kind_of(arm.spec):
+            raise InputError(f"arm {arm.name!r} says neither method nor use", where=where(key),
+                             mend="Give an axis of methods, such as axes: {method: [dpo]}")  # fmt: skip
+        spec.check(arm.name, arm.spec, names, where(key), arm=True)
+    kinds = {arm.name: judge_scores(arm.spec.get("judge", study.judge)) for arm in made}
+    if len(set(kinds.values())) > 1:
+        raise InputError(
+            "judges that give numbers and judges that compare cannot stand in one study", where=where("judge"),
+            found=", ".join(f"{name}: {'numbers' if scores else 'pairs'}" for name, scores in kinds.items()),
+        )  # fmt: skip
+    if not study.extend:  # else it may be an arm of a bundle, which is not opened here
+        axes.baselines(study, made, where=where("baseline"))
+    return made
+
+
+def _check_external(study: Study, made: Sequence[Arm], where: Callable[[str], str]) -> None:
     for n, entry in enumerate(study.external):
         if not isinstance(entry, Mapping) or not {"path", "name"} <= set(entry):
             raise InputError("an external arm needs path and name", where=where(f"external.{n}"), found=entry)
-    tuning.check(study.tuning, where("tuning"))
-    if len(set(study.seeds)) != len(study.seeds) or not study.seeds:
-        raise InputError("seeds must be different, and at least one", where=where("seeds"), found=study.seeds)
-
-
-def _check_stage(name: str, spec: Any, names: set[str], where: str, arm: bool = False) -> None:
-    if not isinstance(spec, Mapping) or not kind_of(spec):
-        raise InputError(
-            f"{name!r} does not say what it does", where=where, found=spec, expected="method, respond or use"
-        )
-    kind = kind_of(spec)
-    for found in REFERENCE.findall(str(dict(spec))):
-        if found not in names:
-            raise UnknownName("stage or axis", found, names, where=where)
-    if kind == "train":
-        if REFERENCE.search(str(spec["method"])):
-            return
-        if spec["method"] not in catalog.names("methods"):
-            raise UnknownName("method", str(spec["method"]), catalog.names("methods"), where=where)
-        method = catalog.load("methods", spec["method"])
-        from pippin.align.settings import Settings
-
-        _, own = split_settings(spec)
-        Settings.of(spec["method"], method, {k: v for k, v in own.items() if "$" not in str(v)}, where=where)
-        return
-    allowed = {*STAGE_KEYS[kind], *(EVALUATION_KEYS if arm else ())}
-    for key in spec:
-        if key not in allowed:
-            raise UnknownName(f"key of {name}", str(key), allowed, where=where)
+        if entry["name"] in {arm.name for arm in made}:
+            raise InputError("two arms of one name", where=where(f"external.{n}"), found=entry["name"])
+        if not study.extend:
+            axes.external_baseline(study, entry, made, axes.baselines(study, made))

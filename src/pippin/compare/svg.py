@@ -111,11 +111,12 @@ def padded(values: Iterable[float], share: float = 0.06) -> tuple[float, float]:
     return low - room, high + room
 
 
-def marker(shape: int, x: float, y: float, size: float, class_: str) -> Markup:
-    """One of eight shapes around (x, y); colour alone never tells two arms apart."""
+def marker(shape: int, x: float, y: float, size: float, class_: str, tip: str = "") -> Markup:
+    """One of eight shapes around (x, y), with ``tip`` under the pointer; colour alone never tells two arms apart."""
     shape %= INKS
+    inner = [tag("title", tip)] if tip else []
     if shape == 0:
-        return tag("circle", cx=float(x), cy=float(y), r=float(size), class_=class_)
+        return tag("circle", *inner, cx=float(x), cy=float(y), r=float(size), class_=class_)
     s = size * (1.0, 0.95, 1.25, 1.25, 1.25, 1.3, 1.35, 1.15)[shape]
     third = s * 0.42
     corners = {
@@ -128,7 +129,7 @@ def marker(shape: int, x: float, y: float, size: float, class_: str) -> Markup:
         6: [(-s, -s), (0, -third), (s, -s), (third, 0), (s, s), (0, third), (-s, s), (-third, 0)],
         7: [(-s, 0), (-s / 2, -s * 0.9), (s / 2, -s * 0.9), (s, 0), (s / 2, s * 0.9), (-s / 2, s * 0.9)],
     }[shape]  # fmt: skip
-    return tag("polygon", points=points((x + dx, y + dy) for dx, dy in corners), class_=class_)
+    return tag("polygon", *inner, points=points((x + dx, y + dy) for dx, dy in corners), class_=class_)
 
 
 def points(corners: Iterable[tuple[float, float]]) -> str:

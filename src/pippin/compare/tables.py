@@ -143,6 +143,11 @@ def arm_rows(results: Results) -> list[ArmRows]:
     return found
 
 
+def is_baseline(row: Mapping[str, Any], names: Names) -> bool:
+    """Whether others are held against this arm; a study may have a baseline for every value of an axis."""
+    return str(row.get("baseline") or names.baseline) == str(row.get("name"))
+
+
 def decodings(arms: Sequence[ArmRows]) -> list[str]:
     return list(dict.fromkeys(a.decoding for a in arms))
 
@@ -217,7 +222,7 @@ def main_table(results: Results) -> Table:
         delta = _triple(row, names.delta, True, tone(row, names))
         return [
             _triple(row, names.value, False),
-            Cell("baseline", "", 0.0) if arm.name == names.baseline else delta,
+            Cell("baseline", "", 0.0) if is_baseline(arm.shown, names) else delta,
             Cell(w.p_value(row.get("p_holm")), "", w.finite(row.get("p_holm"))),
             *(_triple(row, (f"delta_vs_{o}", f"delta_vs_{o}_low", f"delta_vs_{o}_high"), True) for o in others),
             _kl(row, seeds),

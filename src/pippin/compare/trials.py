@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from pippin import stats
-from pippin.compare.plan import Trial
+from pippin.compare.cells import Trial
+from pippin.core.errors import InputError
 from pippin.core.run import Ledger
 from pippin.core.store import Store
 from pippin.core.types import Estimate
@@ -19,19 +20,22 @@ Json = dict[str, Any]
 
 
 def read_trials(trials: Sequence[Trial], store: Store) -> tuple[Json, list[Json]]:
-    """(arm -> chosen settings, one row per arm). The first trial is the baseline's, which all others are held against.
+    """(arm -> chosen settings, one row per arm), each trial held against its arm's baseline.
 
     A trial that diverged leaves one where one began: for the expected best it counts as the baseline. An arm of which
     every trial diverged keeps its own settings.
     """
-    base = _scored(trials[0], store)
-    assert base is not None
     by_arm: dict[str, list[Trial]] = {}
-    for trial in trials[1:]:
-        by_arm.setdefault(trial.arm, []).append(trial)
+    for trial in trials:
+        if trial.baseline is not None:
+            by_arm.setdefault(trial.arm, []).append(trial)
     chosen: Json = {}
     rows: list[Json] = []
     for arm, tried in by_arm.items():
+        against = tried[0].baseline
+        base = None if against is None else _scored(against, store)
+        if against is None or base is None:
+            raise InputError("the baseline diverged", where=f"tuning of {arm}")
         scores = [_scored(trial, store) for trial in tried]
         means = np.array([base.value if s is None else s.value for s in scores])
         best = max((k for k, s in enumerate(scores) if s is not None), key=lambda k: means[k], default=None)
@@ -40,7 +44,7 @@ def read_trials(trials: Sequence[Trial], store: Store) -> tuple[Json, list[Json]
         told = [
             {"settings": t.settings}
             | ({"diverged": True} if s is None else {"value": s.value, "low": s.low, "high": s.high})
-            | {"differs": None if s is None else _differs(t, trials[0], store)}
+            | {"differs": None if s is None else _differs(t, against, store)}
             for t, s in zip(tried, scores, strict=True)
         ]
         rows.append(

@@ -12,7 +12,6 @@ Source: Dubois et al., "AlpacaFarm", 2023, section 2 (win rate, ties half); Mill
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -21,13 +20,13 @@ import numpy as np
 
 from pippin import stats
 from pippin.compare import gate as gates
-from pippin.compare import inputs
-from pippin.compare.pairs import Report, judged, nothing_in_common, pairs
+from pippin.compare.both import opened
+from pippin.compare.pairs import Report, credits, judged, nothing_in_common, pairs
 from pippin.compare.people import FIGURES as PEOPLE
 from pippin.compare.people import People, correct, match, rounded, row
-from pippin.compare.sides import Draw, Side, ask, cautions, find_model, is_file, read_file, required
+from pippin.compare.sides import Draw, Side, cautions
 from pippin.core.errors import InputError, UnknownName
-from pippin.core.types import Choice, Estimate, Judge, Outcome, Prompt, Response
+from pippin.core.types import Choice, Estimate, Judge, Outcome, Response
 from pippin.data.labels import read_labels
 from pippin.judge.ask import Pair
 from pippin.judge.resolve import resolve
@@ -35,7 +34,6 @@ from pippin.judge.resolve import resolve
 if TYPE_CHECKING:
     from pippin.core.store import Store
     from pippin.judge.judging import Judging
-    from pippin.lm.protocols import Answers
 
 Metric = Literal["win", "score"]
 VERDICTS = {1: "V2 is better", -1: "V2 is worse", 0: "cannot tell"}
@@ -183,8 +181,9 @@ def compare_two(
     """Compare V1 (``first``) and V2 (``second``).
 
     Args:
-        first: a response file, a model's name, a checkpoint folder or a run's folder. So is ``second``.
-        judge: as ``judge.resolve`` takes it.
+        first: a response file, a log of inspect_ai or lm-eval, a model's name, a checkpoint or a run's folder. So is
+            ``second``.
+        judge: as ``judge.resolve`` takes it; or ``recorded/METRIC`` for the scores that two logs recorded.
         prompts: a file or source of prompts; by default those of the response files.
         draw: how models are asked.
         limit: at most so many prompts.
@@ -209,62 +208,24 @@ def compare_two(
         raise InputError("Rogan-Gladen needs people's labels", mend="Give --people FILE")
     if gate:
         gates.check(gate, (*FIGURES, *PEOPLE) if labels else FIGURES)
-    sides = tuple(read_file(v) if is_file(v) else None for v in (first, second))
-    asked = _prompts(sides, (first, second), prompts, limit, draw.seed)
-    working = resolve(judge, strategy=strategy, parser=parser, seed=draw.seed)
+    both = opened(first, second, judge, prompts, limit, draw)
+    working = both.recorded or resolve(judge, strategy=strategy, parser=parser, seed=draw.seed)
+    metric = "score" if both.recorded else metric
     scoring = _scores(working, metric)
-    models = [None if side else find_model(v) for side, v in zip(sides, (first, second), strict=True)]
-    v1, v2 = (
-        _only(side, asked, label) if side else _answers(v, model, asked, draw, store, report, label)
-        for side, v, model, label in zip(sides, (first, second), models, ("V1", "V2"), strict=True)
-    )
+    v1, v2 = both.answers(draw, store, report)
     made = pairs(v1, v2)
     if not made:
         raise nothing_in_common((first, second))
     said = match(labels, made) if labels else {}
     different = [pair for pair in made if pair.first.text != pair.second.text]
     choices = judged(working, different, store, report)
-    unused = [len(side.by_prompt) - len({p.prompt.id for p in made}) if side else 0 for side in sides]
+    unused = [len(side.by_prompt) - len({p.prompt.id for p in made}) if side else 0 for side in both.files]
     difference = _score_difference(working, made, store) if scoring else None
     found = _summary(v1, v2, working, judge, metric, made, different, choices, difference, (unused[0], unused[1]))
     if labels is None:
         return found
-    told = correct(labels, said, made, _credits(made, different, choices).mean(axis=1), rogan_gladen=rogan_gladen)
+    told = correct(labels, said, made, credits(made, choices).mean(axis=1), rogan_gladen=rogan_gladen)
     return replace(found, people=told, delta=told.delta or found.delta, cautions=(*found.cautions, *told.cautions))
-
-
-def _prompts(
-    sides: tuple[Side | None, ...], names: tuple[str, str], source: str, limit: int | None, seed: int
-) -> list[Prompt]:
-    """The prompts to compare on: those named, else those that the response files have in common."""
-    known = [side.prompts for side in sides if side is not None]
-    if source:
-        found = inputs.read_prompts(source, seed)
-    elif not known:
-        raise InputError("two models need prompts to answer", mend="Give --prompts FILE")
-    else:
-        common = set.intersection(*({p.id for p in listed} for listed in known))
-        found = [p for p in known[0] if p.id in common]
-        if not found:
-            raise nothing_in_common(names)
-    return found[:limit]
-
-
-def _only(side: Side, asked: Sequence[Prompt], label: str) -> Side:
-    wanted = {p.id for p in asked}
-    rows = tuple(row for row in side.rows if row[0].id in wanted)
-    if not rows:
-        raise InputError(f"{label} answers none of the prompts", where=side.name)
-    return Side(side.name, rows)
-
-
-def _answers(
-    name: str, model: Answers | None, asked: Sequence[Prompt], draw: Draw, store: Store | None, report: Report | None,
-    label: str,
-) -> Side:  # fmt: skip
-    assert model is not None
-    told = None if report is None else lambda done, total: report(f"{label} answers", done, total)
-    return required(ask(name, model, asked, draw, store, told), label)
 
 
 def _scores(judge: Judging, metric: Metric) -> bool:
@@ -283,7 +244,7 @@ def _summary(
     choices: list[Choice], difference: Estimate | None, left_out: tuple[int, int],
 ) -> Comparison:  # fmt: skip
     ids_P = np.array([pair.prompt.id for pair in made])
-    orders_P_2 = _credits(made, different, choices)
+    orders_P_2 = credits(made, choices)
     credit_P = orders_P_2.mean(axis=1)
     missing = int(np.isnan(credit_P).sum())
     if missing == len(made):
@@ -312,20 +273,6 @@ def _summary(
         longer_wins=stats.mean(np.sign(length_2_P - length_1_P), ids_P, support=(-1, 1), unit="win share"),
         left_out=left_out, cautions=tuple(cautions((v1, v2), judge, spec)),
     )  # fmt: skip
-
-
-def _credits(made: list[Pair], different: list[Pair], choices: list[Choice]) -> np.ndarray:
-    """Credit of V2 in each order, ``[P, 2]``: 1, 1/2, 0, NaN where missing. Equal texts are ties."""
-    said = iter(choices)
-    asked = {id(pair) for pair in different}
-    rows = []
-    for pair in made:
-        if id(pair) not in asked:
-            rows.append([0.5, 0.5])
-            continue
-        credits = [next(said).credit(pair.second.id) for _ in range(2)]
-        rows.append([_number(credit) for credit in credits])
-    return np.array(rows)
 
 
 def _score_difference(judge: Judging, made: list[Pair], store: Store | None) -> Estimate | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pippin.compare.plan import Plan
+from pippin.compare.cells import Plan
 from pippin.core.store import Store
 
 Json = dict[str, Any]

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pippin.core.run import Ledger
 
 MINUS = "\u2212"
 DASH = "\u2013"
+MANY = 12  # arms; with more of them figures are denser and tables fold away
+FEW = 8  # names in a row before the rest is only counted
 Results = Mapping[str, Any]
 
 _SCOPES = {
@@ -86,7 +88,10 @@ def visible(text: Any) -> str:
     Control characters become their Unicode pictures, direction marks and other invisible format characters
     ``<U+202E>``, lone surrogates the replacement character; line breaks, tabs and joiners (emoji need them) stay.
     """
-    return "".join(map(_visible, str(text).replace("\r\n", "\n")))
+    text = str(text).replace("\r\n", "\n")
+    if text.replace("\n", "").replace("\t", "").isprintable():
+        return text
+    return "".join(map(_visible, text))
 
 
 def _visible(c: str) -> str:
@@ -129,7 +134,14 @@ def by_value(arms: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
 
 def shared_values(arms: Mapping[str, Any]) -> str:
     """``base, sft: held.jsonl; dpo: other.jsonl``."""
-    return "; ".join(f"{', '.join(names)}: {value}" for value, names in by_value(arms))
+    return "; ".join(f"{few(names)}: {value}" for value, names in by_value(arms))
+
+
+def few(names: Sequence[str], most: int = FEW) -> str:
+    """``a, b, c``; of many names the first ones, and how many more there are."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
 
 
 def items(holder: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
@@ -160,6 +172,12 @@ def confound_line(results: Results) -> str:
     """
     found = [f"{visible(c['field'])} ({shared_values(c['arms'])})" for c in per_field(results, "confounds")]
     return f"Confounds: {', '.join(found) or 'none'}"
+
+
+def confound_fields(results: Results) -> str:
+    """``Confounds: none``, or the fields alone; what they are and why they matter stands further down in the page."""
+    found = few([visible(c["field"]) for c in items(results, "confounds")])
+    return f"Confounds: {found or 'none'}"
 
 
 def scope_sentence(results: Results) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import numpy as np
 import torch
 
 from pippin.align.run import align, scorer, with_template
-from pippin.compare import inputs
-from pippin.compare.plan import CELL, Cell, judge_scores
+from pippin.compare import inputs, manifests
+from pippin.compare.cells import CELL, Cell
+from pippin.compare.imported import import_answers
+from pippin.compare.spec import judge_scores
 from pippin.core.errors import Diverged, InputError
 from pippin.core.run import Ledger, write_json
 from pippin.core.store import Store
@@ -28,6 +31,7 @@ from pippin.stats import best_of_n_kl
 
 Json = dict[str, Any]
 RESULT = "cell.json"
+LEAVE_FILES = ("train", "feedback", "respond", "import")
 Report = Callable[[Mapping[str, float]], None]
 
 
@@ -43,7 +47,7 @@ def run_cell(cell: Cell, store: Store, report: Report | None = None) -> Json:
         result = {"diverged": lost}
     elif made is not None:  # killed between the folder and the row
         result = json.loads((made / RESULT).read_text())
-    elif cell.kind in ("train", "feedback", "respond"):
+    elif cell.kind in LEAVE_FILES:
         try:
             with store.writing(cell.key) as folder:
                 result = WORK[cell.kind](_paths(cell.spec, store), store, folder, report)
@@ -79,13 +83,14 @@ def train(spec: Json, store: Store, folder: Path, report: Report | None) -> Json
     labels = spec["match"].get("labels")
     if labels is not None and any(g.judgements for g in data):
         data = _first_labels(data, int(labels))
+    prompts = inputs.read_prompts(spec["prompts"], seed) if spec["prompts"] else []
     run = align(
         spec["method"],
         {"save_steps": 0, **spec["settings"], "seed": seed},  # a cell is whole or not there
         model=spec["model"],
         template=spec["template"],
         data=data,
-        prompts=inputs.read_prompts(spec["prompts"], seed) if spec["prompts"] else (),
+        prompts=prompts,
         reward=spec["reward"],
         development=inputs.read_prompts(spec["dev"], seed) if spec["dev"] else (),
         judge=spec["judge"],
@@ -93,13 +98,13 @@ def train(spec: Json, store: Store, folder: Path, report: Report | None) -> Json
         out=folder,
         report=report,
     )
-    papers = {"ledger": run.ledger.to_row(), "state": run.state, "metrics": run.metrics, "manifest": run.manifest}
-    return papers | {"watch": run.watch}
+    papers = {"ledger": run.ledger.to_row(), "state": run.state, "metrics": run.metrics, "watch": run.watch}
+    return papers | {"manifest": run.manifest | manifests.of_inputs(data, prompts, spec)}
 
 
 def feedback(spec: Json, store: Store, folder: Path, report: Report | None) -> Json:
     """Draw responses and have them compared, all pairs of a prompt; the artifact holds the groups."""
-    policy = load_policy(spec["policy"])
+    policy = _loaded(spec["policy"], store)
     prompts = inputs.read_prompts(spec["prompts"], spec["seed"])
     n = spec["n"]
     sampling = Sampling(spec["temperature"], 1.0, spec["max_tokens"], spec["seed"])
@@ -120,10 +125,14 @@ def feedback(spec: Json, store: Store, folder: Path, report: Report | None) -> J
 
 def respond(spec: Json, store: Store, folder: Path, report: Report | None) -> Json:
     """A policy answers prompts; the artifact holds the responses."""
-    policy = with_template(load_policy(spec["policy"]), spec["template"])
+    policy = with_template(_loaded(spec["policy"], store), spec["template"])
     prompts = inputs.read_prompts(spec["prompts"], 0)
-    sampling = Sampling(spec["temperature"], 1.0, spec["max_tokens"], spec["seed"])
-    said = policy.respond(prompts, n=spec["n"], sampling=sampling, rerank=reranker(policy), purpose="evaluate")
+    sampling = Sampling(spec["temperature"], spec.get("top_p", 1.0), spec["max_tokens"], spec["seed"])
+    before = Path(spec["before"]) / "responses.jsonl" if "before" in spec else None  # of fewer prompts, the same way
+    said = [replace(r, sampling=sampling) for _, r in files.read_responses(before)] if before else []
+    there = {response.prompt_id for response in said}
+    left = [p for p in prompts if p.id not in there]
+    said += policy.respond(left, n=spec["n"], sampling=sampling, rerank=reranker(policy), purpose="evaluate")
     by_id = {p.id: p for p in prompts}
     files.write_responses(folder / "responses.jsonl", ((by_id[r.prompt_id], r) for r in said))
     lengths = [_length(policy, by_id[r.prompt_id], r) for r in said]
@@ -131,22 +140,30 @@ def respond(spec: Json, store: Store, folder: Path, report: Report | None) -> Js
         "mean_length": float(np.mean(lengths)),
         "share_without_end": float(np.mean([r.stop != "end" for r in said])),
         "lengths": _by_prompt([r.prompt_id for r in said], lengths),
-        "manifest": {
-            "template": policy.chat.template_hash,
-            "tokenizer": policy.chat.tokenizer_hash,
-            "weights": policy.weights_digest,
-            "precision of answers": str(policy.model.dtype).removeprefix("torch."),
-        },
+        "manifest": manifests.of_answers(policy, prompts),
     }
+
+
+def _loaded(name: str, store: Store) -> Policy:
+    """A policy; one that a cell made answers under the cell's name, so that answers do not tell where a store lies."""
+    policy, place = load_policy(name), Path(name)
+    if place.parent == store.artifacts.root:
+        policy.name = f"cell:{place.name}"
+    return policy
 
 
 def judge(spec: Json, store: Store, folder: Path | None, report: Report | None) -> Json:
     """Scores of responses, or their credit against another set of responses to the same prompts in both orders."""
     rows = files.read_responses(Path(spec["responses"]) / "responses.jsonl")
     judging = resolve(spec["judge"])
+    noted = Path(spec["responses"]) / RESULT
+    missing = json.loads(noted.read_text()).get("missing", ()) if noted.is_file() else ()
+    unanswered: dict[str, list[float | None]] = {prompt: [None] for prompt in missing}  # of answers made elsewhere
     if judge_scores(spec["judge"]):
         scores = [s.value for s in judging.score(rows)]
-        return {"values": _by_prompt([p.id for p, _ in rows], scores), "judge": judging.info.name}
+        noted = manifests.of_verdicts(judging, (), store)
+        values = _by_prompt([p.id for p, _ in rows], scores) | unanswered
+        return {"values": values, "judge": judging.info.name, "manifest": noted}
     others: dict[str, list[Response]] = {}
     for prompt, response in files.read_responses(Path(spec["against"]) / "responses.jsonl"):
         others.setdefault(prompt.id, []).append(response)
@@ -162,7 +179,8 @@ def judge(spec: Json, store: Store, folder: Path | None, report: Report | None) 
             for c in choices[k * per : (k + 1) * per]
         ]
         values.setdefault(pair.prompt.id, []).extend(credits)
-    return {"values": values, "judge": judging.info.name}
+    noted = manifests.of_verdicts(judging, choices, store)
+    return {"values": values | unanswered, "judge": judging.info.name, "manifest": noted}
 
 
 def kl(spec: Json, store: Store, folder: Path | None, report: Report | None) -> Json:
@@ -299,6 +317,7 @@ WORK: dict[str, Callable[..., Json]] = {
     "train": train,
     "feedback": feedback,
     "respond": respond,
+    "import": import_answers,
     "judge": judge,
     "kl": kl,
     "check": check,

@@ -44,13 +44,14 @@ KINDS: Mapping[str, Kind] = {
     "strategies": Kind("pippin.judge.strategies", "STRATEGY"),
     "judges": Kind("pippin.judge.judges", "JUDGE"),
     "methods": Kind("pippin.align.methods", "METHOD"),
+    "external": Kind("pippin.compare.external", "EXTERNAL"),
     "benchmarks": Kind("pippin.data.readers", "BENCHMARK"),  # the readers that define one
 }
 
 # Which extra of Pippin brings an optional library.
 EXTRAS: Mapping[str, str] = {
     "torch": "hf", "transformers": "hf", "tokenizers": "hf", "safetensors": "hf", "peft": "peft", "gguf": "gguf",
-    "psycopg": "pg", "openpyxl": "xlsx",
+    "psycopg": "pg", "openpyxl": "xlsx", "inspect_ai": "inspect", "lm_eval": "bench",
 }  # fmt: skip
 
 

@@ -198,17 +198,51 @@ def _with_adapter(folder: Path, dtype: torch.dtype, attach: bool) -> Any:
         from peft import PeftModel
     except ImportError:
         raise MissingExtra("peft", "peft", f"the adapter {folder}") from None
-    base = _read_json(folder / "adapter_config.json").get("base_model_name_or_path")
-    if not isinstance(base, str) or not base:
-        raise InputError("the adapter does not name its base model", where=str(folder / "adapter_config.json"))
-    place = Path(base).expanduser()
-    base_folder = locate(base) if base in (*PACKAGED, "smollm2") else place if place.is_dir() else _from_hub(base)
-    if base_folder.suffix == ".gguf":
-        base_folder = converted(base_folder)
+    base = adapted(folder)
+    base_folder = _base_folder(folder, base)
     _refuse(base_folder, base)
     with quiet():
         model = PeftModel.from_pretrained(_load_model(base_folder, dtype), str(folder), is_trainable=attach)
     return model if attach else model.merge_and_unload()
+
+
+def adapted(folder: Path) -> str:
+    """The base model that an adapter's folder names, as it names it.
+
+    Raises:
+        InputError: it names none.
+    """
+    base = _read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise InputError(
+            "the adapter does not name its base model", where=str(folder / "adapter_config.json"),
+            expected="base_model_name_or_path", mend="Add the key: a path, or ORG/NAME of the hub",
+        )  # fmt: skip
+    return base
+
+
+def adapted_path(folder: Path, base: str) -> Path | None:
+    """Where an adapter's base lies here: a packaged model, a path from the working folder (as ``peft`` reads it) or
+    from the adapter's own; None where the name is the hub's.
+    """
+    if base in (*PACKAGED, "smollm2"):
+        return locate(base)
+    here = Path(base).expanduser()
+    return next((place for place in (here, folder / base) if place.exists()), None)
+
+
+def _base_folder(folder: Path, base: str) -> Path:
+    place = adapted_path(folder, base)
+    if place is not None:
+        return converted(place) if place.suffix == ".gguf" else place
+    try:
+        return _from_hub(base.removeprefix("hf/"))
+    except InputError as error:
+        raise InputError(
+            "the adapter's base model is not here, nor can it be had from the hub",
+            where=str(folder / "adapter_config.json"), found=base, expected="a folder, or ORG/NAME of the hub",
+            mend=f"Correct base_model_name_or_path, or: {error.mend}",
+        ) from None  # fmt: skip
 
 
 def _from_hub(name: str) -> Path:
@@ -230,11 +264,9 @@ def _from_hub(name: str) -> Path:
 def _tokenizer(folder: Path, spec: str) -> Any:
     from transformers import AutoTokenizer
 
-    place = folder
-    if not any((folder / n).is_file() for n in ("tokenizer.json", "tokenizer.model", "vocab.json")):
-        base = _read_json(folder / "adapter_config.json").get("base_model_name_or_path", "")
-        if (folder / "adapter_config.json").is_file() and base:  # an adapter may leave the tokenizer to its base
-            place = locate(base) if base in PACKAGED or Path(base).exists() else _from_hub(base)
+    place, own = folder, ("tokenizer.json", "tokenizer.model", "vocab.json")
+    if (folder / "adapter_config.json").is_file() and not any((folder / name).is_file() for name in own):
+        place = _base_folder(folder, adapted(folder))  # an adapter may leave the tokenizer to its base
     try:
         with quiet():
             return AutoTokenizer.from_pretrained(str(place), trust_remote_code=False, local_files_only=True)

@@ -27,12 +27,18 @@ from pippin.stats.calibration import (
     log_loss,
     reliability,
 )
+from pippin.stats.components import (
+    Components,
+    detectable_difference,
+    seed_deviation,
+    seeds_needed,
+    variance_components,
+)
+from pippin.stats.contrast import Arm, Equivalence, contrast, difference, equivalence
 from pippin.stats.corrected import Corrected, corrected, rogan_gladen
 from pippin.stats.estimate import (
-    Arm,
     Bounds,
     bounds,
-    difference,
     mean,
     paired,
     ratio,
@@ -40,6 +46,7 @@ from pippin.stats.estimate import (
     wilson,
 )
 from pippin.stats.overoptimisation import BandPoint, Overoptimisation, fit_overoptimisation, in_first_units
+from pippin.stats.paired_binary import McNemar, mcnemar
 from pippin.stats.planning import cluster_sd, expected_best, holm, minimum_detectable_effect, sample_size
 from pippin.stats.ranking import PeerRank, best_of_n, best_of_n_kl, best_of_n_win_rate, peer_rank, win_rate
 from pippin.stats.raters import (
@@ -53,6 +60,7 @@ from pippin.stats.raters import (
     krippendorff_alpha,
 )
 from pippin.stats.resampling import Bootstrap
+from pippin.stats.sequential import Stepwise, crossing, nominal_levels, stepwise
 from pippin.stats.verdicts import VerdictModel, verdict_model
 
 __all__ = [
@@ -64,14 +72,18 @@ __all__ = [
     "Bin",
     "Bootstrap",
     "Bounds",
+    "Components",
     "Consistency",
     "Contest",
     "Corrected",
+    "Equivalence",
     "LengthBias",
     "LengthDecomposition",
     "Lengths",
+    "McNemar",
     "Overoptimisation",
     "PeerRank",
+    "Stepwise",
     "VerdictModel",
     "abstention_curve",
     "against_others",
@@ -87,8 +99,12 @@ __all__ = [
     "cohen_kappa",
     "combine_orders",
     "consistency",
+    "contrast",
     "corrected",
+    "crossing",
+    "detectable_difference",
     "difference",
+    "equivalence",
     "expected_best",
     "expected_calibration_error",
     "fit_overoptimisation",
@@ -102,8 +118,10 @@ __all__ = [
     "length_correlation",
     "length_decomposition",
     "log_loss",
+    "mcnemar",
     "mean",
     "minimum_detectable_effect",
+    "nominal_levels",
     "paired",
     "peer_rank",
     "position_bias",
@@ -112,7 +130,11 @@ __all__ = [
     "reliability",
     "rogan_gladen",
     "sample_size",
+    "seed_deviation",
+    "seeds_needed",
     "sign_flip",
+    "stepwise",
+    "variance_components",
     "verdict_model",
     "wilson",
     "win_rate",

@@ -19,35 +19,20 @@ from scipy import stats as distributions
 
 from pippin.core.errors import InputError
 from pippin.core.types import Estimate
-from pippin.stats.intervals import Support, difference_of_ratios, estimate, ratio_of_sums, t_test, wilson_limits
+from pippin.stats.intervals import Support, estimate, flip, ratio_of_sums, t_test, wilson_limits
 from pippin.stats.resampling import (
     DEFAULT,
     Bootstrap,
     Floats,
     Resampled,
     Sample,
-    chunks,
     codes,
     collect,
     numbers,
     spread,
-    stream,
 )
 
 Ids = Sequence[Any] | NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One side of a comparison: values (N,), the prompt id of each (N,), and the training seed of each (N,) or None.
-
-    ``fixed`` says that the policy was not trained, so that it has no seed to vary and does not limit the scope.
-    """
-
-    values: ArrayLike
-    clusters: Ids
-    seeds: Ids | None = None
-    fixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,54 +118,6 @@ def paired(
     sample = _mean_sample(difference_N, clusters, seeds, strata, weights)
     made = estimate(Resampled(sample, bootstrap), ratio_of_sums, support=support, unit=unit)
     return replace(made, p=_p_of(sample, made.value, bootstrap))
-
-
-def difference(
-    a: Arm, b: Arm, *, support: Support | None = None, unit: str = "", bootstrap: Bootstrap = DEFAULT
-) -> Estimate:
-    """Mean over prompts of (mean of ``a`` on the prompt - mean of ``b`` on the prompt), with interval and p-value.
-
-    For arms whose rows do not align: several samples, other seeds. Prompts that only one arm has a value for are left
-    out of both; their values, and the missing ones, are counted in ``missing``. Each prompt counts once. The scope is
-    ``the method`` if each arm has five seeds or more, or is ``fixed``; each arm's seeds are drawn apart.
-
-    Args:
-        a: values, clusters and seeds of shape (N_a,).
-        b: values, clusters and seeds of shape (N_b,).
-        support: range of the difference.
-        unit: goes into the Estimate.
-        bootstrap: as in :func:`mean`.
-
-    Raises:
-        InputError: as :func:`mean`; no prompt in common.
-
-    Source: Miller (2024), section 4.2; Owen (2007).
-    """
-    sides = [(numbers(arm.values, name), arm) for arm, name in ((a, "a.values"), (b, "b.values"))]
-    seen = [np.asarray(arm.clusters)[~np.isnan(v)] if len(v) == len(arm.clusters) else np.array([]) for v, arm in sides]
-    common = np.intersect1d(seen[0], seen[1])
-    parts = []
-    for arm_index, (values_N, arm) in enumerate(sides):
-        codes(arm.clusters, "clusters", len(values_N))
-        ids_N = np.asarray(arm.clusters)
-        seeds_N = np.zeros(len(values_N), dtype=int) if arm.seeds is None or arm.fixed else np.asarray(arm.seeds)
-        _, seed_N = codes(seeds_N, "seeds", len(values_N))
-        keep_N = ~np.isnan(values_N) & np.isin(ids_N, common)
-        _, cluster_N = np.unique(ids_N[keep_N], return_inverse=True)
-        weight_N = 1.0 / np.bincount(cluster_N)[cluster_N]
-        parts.append((values_N[keep_N] * weight_N, weight_N, cluster_N, seed_N[keep_N], arm_index))
-    missing = sum(len(v) for v, _ in sides) - sum(len(p[0]) for p in parts)
-    columns = _side_by_side([p[0] for p in parts], [p[1] for p in parts])
-    sample = collect(
-        columns, np.concatenate([p[2] for p in parts]), seeds_N=np.concatenate([p[3] for p in parts]),
-        arms_N=np.concatenate([np.full(len(p[0]), p[4], dtype=np.intp) for p in parts]), fixed=(a.fixed, b.fixed),
-        missing=missing,
-    )  # fmt: skip
-    made = estimate(Resampled(sample, bootstrap), difference_of_ratios, support=support, unit=unit)
-    if sample.by_seed:
-        return replace(made, p=t_test(made.value, spread(sample, difference_of_ratios)))
-    sums_C_K = sample.sums_C_H_K[:, 0]
-    return replace(made, p=_flip(sums_C_K[:, 0] / sums_C_K[:, 1] - sums_C_K[:, 2] / sums_C_K[:, 3], bootstrap))
 
 
 def ratio(
@@ -299,33 +236,14 @@ def sign_flip(differences: ArrayLike, clusters: Ids | None = None, *, bootstrap:
     Source: Good (2005), section 3.2; B. Phipson, G. Smyth, "Permutation p-values should never be zero" (2010).
     """
     sample = _mean_sample(numbers(differences, "differences"), clusters, None, None, None)
-    return _flip(sample.sums_C_H_K[:, 0, 0], bootstrap)
-
-
-def _flip(parts_C: Floats, bootstrap: Bootstrap) -> float:
-    """p-value of ``|sum(parts_C)|`` under random signs."""
-    size = float(np.abs(parts_C).max())
-    parts_C = parts_C[np.abs(parts_C) > 1e-12 * size]  # a zero stays zero under any sign
-    if size == 0 or not len(parts_C):
-        return 1.0
-    limit = abs(float(parts_C.sum())) - 1e-9 * float(np.abs(parts_C).sum())  # equal sums differ by rounding
-    if len(parts_C) <= np.log2(bootstrap.resamples):
-        bits = (np.arange(2 ** len(parts_C))[:, None] >> np.arange(len(parts_C))) & 1
-        return float((np.abs((1.0 - 2.0 * bits) @ parts_C) >= limit).mean())
-    rng = stream(bootstrap.seed, "sign flips")
-    extreme = 0
-    for rows in chunks(bootstrap.resamples, len(parts_C)):
-        cells = np.frombuffer(rng.bytes((rows * len(parts_C) + 7) // 8), dtype=np.uint8)
-        bits = np.unpackbits(cells, count=rows * len(parts_C)).reshape(rows, -1)
-        extreme += int((np.abs(parts_C.sum() - 2.0 * (bits.astype(np.float64) @ parts_C)) >= limit).sum())
-    return (extreme + 1) / (bootstrap.resamples + 1)
+    return flip(sample.sums_C_H_K[:, 0, 0], bootstrap)
 
 
 def _p_of(sample: Sample, value: float, bootstrap: Bootstrap) -> float:
     if sample.by_seed:
         return t_test(value, spread(sample, ratio_of_sums))
     sums_H = sample.sums_H_K[:, 1]
-    return _flip((sample.sums_C_H_K[..., 0] / sums_H).sum(axis=1), bootstrap)
+    return flip((sample.sums_C_H_K[..., 0] / sums_H).sum(axis=1), bootstrap)
 
 
 def _mean_sample(
@@ -360,13 +278,3 @@ def _in_range(values_N: Floats, support: Support | None) -> Floats:
         if low < support[0] - 1e-9 or high > support[1] + 1e-9:
             raise InputError("values outside their range", where="support", found=(low, high), expected=support)
     return values_N
-
-
-def _side_by_side(tops: Sequence[Floats], bottoms: Sequence[Floats]) -> list[Floats]:
-    """Columns (top, bottom) of each arm, zero on the rows of the other."""
-    lengths = [len(t) for t in tops]
-    columns = []
-    for arm, (top, bottom) in enumerate(zip(tops, bottoms, strict=True)):
-        before, after = np.zeros(sum(lengths[:arm])), np.zeros(sum(lengths[arm + 1 :]))
-        columns += [np.concatenate([before, top, after]), np.concatenate([before, bottom, after])]
-    return columns

@@ -10,11 +10,11 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize
 from scipy import stats as distributions
 
 from pippin.core.errors import InputError
 from pippin.core.types import Estimate
+from pippin.stats.intervals import found_shift, t_power
 from pippin.stats.resampling import Floats, numbers
 
 
@@ -59,10 +59,7 @@ def minimum_detectable_effect(sd: float, n: int, *, power: float = 0.8, alpha: f
     _check(sd, power, alpha)
     if n < 2:
         raise InputError("too few prompts", where="n", found=n, expected="2 or more")
-    top = 1.0
-    while _power(top, n, alpha) < power:
-        top *= 2
-    return sd * float(optimize.root_scalar(lambda d: _power(d, n, alpha) - power, bracket=(0.0, top), xtol=1e-12).root)
+    return sd * found_shift(n - 1, power, alpha) / math.sqrt(n)
 
 
 def sample_size(effect: float, sd: float, *, power: float = 0.8, alpha: float = 0.05) -> int:
@@ -82,13 +79,16 @@ def sample_size(effect: float, sd: float, *, power: float = 0.8, alpha: float = 
     _check(sd, power, alpha)
     if not math.isfinite(effect) or effect == 0:
         raise InputError("no effect to find", where="effect", found=effect, expected="a number other than 0")
-    size = abs(effect) / sd
+
+    def found(n: int) -> float:
+        return t_power(abs(effect) / sd * math.sqrt(n), n - 1, alpha)
+
     low, high = 1, 2
-    while _power(size, high, alpha) < power:
+    while found(high) < power:
         low, high = high, high * 2
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _power(size, middle, alpha) < power else (low, middle)
+        low, high = (middle, high) if found(middle) < power else (low, middle)
     return high
 
 
@@ -121,13 +121,6 @@ def cluster_sd(estimate: Estimate) -> float:
     if half <= 0:
         raise InputError("the interval has no width", where="estimate", found=str(estimate))
     return half / float(distributions.norm.ppf(0.5 + estimate.level / 2)) * math.sqrt(estimate.clusters)
-
-
-def _power(size: float, n: int, alpha: float) -> float:
-    """Power of the two-sided t-test at standardised effect ``size``; the normal limit where noncentral t gives out."""
-    critical, shift = float(distributions.t.ppf(1 - alpha / 2, n - 1)), size * math.sqrt(n)
-    power = float(distributions.nct.sf(critical, n - 1, shift) + distributions.nct.cdf(-critical, n - 1, shift))
-    return power if math.isfinite(power) else float(distributions.norm.sf(critical - shift))
 
 
 def _check(sd: float, power: float, alpha: float) -> None:

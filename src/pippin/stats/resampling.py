@@ -294,37 +294,90 @@ class Spread:
     freedom: float
 
 
-def spread(sample: Sample, statistic: Statistic) -> Spread:
-    """Delete-one-cluster jackknife; with seeds: prompts plus seeds less their overlap, Satterthwaite's freedom.
+Part = tuple[float, float]  # a variance of the statistic, and the degrees of freedom of its estimate
 
-    Source: Efron & Tibshirani (1993), equation 11.5; A. Cameron, J. Gelbach, D. Miller, "Robust inference with multiway
-    clustering" (2011), equation 2.13; F. Satterthwaite (1946).
+
+@dataclass(frozen=True)
+class Parts:
+    """The variance of a statistic by what is drawn: prompts (per stratum), seeds (per arm), and, in both, their cells.
+
+    ``prompts`` and ``seeds`` each hold the variance of prompt and seed together (with the sampling of responses), which
+    ``cells`` tells; seeds and cells are empty where seeds are not drawn.
+    """
+
+    prompts: tuple[Part, ...]
+    seeds: tuple[Part, ...] = ()
+    cells: tuple[Part, ...] = ()
+
+    @property
+    def spread(self) -> Spread:
+        """Prompts plus seeds less cells, never below either; Satterthwaite's freedom."""
+        by_prompt, by_seed, by_cell = (sum(v for v, _ in part) for part in (self.prompts, self.seeds, self.cells))
+        if not self.seeds:
+            return Spread(float(np.sqrt(by_prompt)), sum(f for _, f in self.prompts))
+        variance = max(by_prompt + by_seed - by_cell, by_prompt, by_seed)
+        found = [(v, f) for v, f in [*self.prompts, *self.seeds, *self.cells] if f > 0]
+        below = sum(v**2 / f for v, f in found)
+        least = min((f for v, f in found if v > 0), default=1.0)
+        return Spread(float(np.sqrt(variance)), max(variance**2 / below, least) if below > 0 else 1.0)
+
+
+def parts(sample: Sample, statistic: Statistic) -> Parts:
+    """Jackknife variances of a statistic, one cluster (one seed) left out at a time.
+
+    With crossed prompts and seeds the errors over prompts and over seeds each hold the interaction (and the sampling of
+    responses) once, so that one of the two is taken off: unbiased for a balanced sample, where the cells' deviations
+    from their prompt and their seed give it. (Taking off the error over cells, as Cameron, Gelbach and Miller (2011)
+    do, would also take off 1/S of what prompts differ by, a fifth with five seeds.) The variance is never below either
+    part, and its degrees of freedom are Satterthwaite's for the three, so that a test holds its level whichever of
+    prompts and seeds varies more; where seeds make no difference it is conservative.
+
+    Source: Efron & Tibshirani (1993), equation 11.5; S. Searle, G. Casella, C. McCulloch, "Variance components" (1992),
+    section 4.3; F. Satterthwaite (1946).
     """
     total_H_K = sample.sums_H_K
-    parts: list[tuple[float, float]] = _deleted(sample.sums_C_H_K, total_H_K, sample.strata_H, statistic)
+    prompts = _deleted(sample.sums_C_H_K, total_H_K, sample.strata_H, statistic)
     if not sample.by_seed:
-        return Spread(float(np.sqrt(sum(v for v, _ in parts))), sum(f for _, f in parts))
-    by_prompt = sum(v for v, _ in parts)
+        return Parts(prompts)
     seeds = _deleted(sample.cells_C_S_H_K.sum(axis=0), total_H_K, sample.arms_A, statistic)
-    by_seed = sum(v for v, _ in seeds)
-    C, S, H, K = sample.cells_C_S_H_K.shape
-    overlap = sum(v for v, _ in _deleted(sample.cells_C_S_H_K.reshape(C * S, H, K), total_H_K, (C * S,), statistic))
-    variance = max(by_prompt + by_seed - overlap, by_prompt, by_seed)
-    below = sum(v**2 / f for v, f in [*parts, *seeds] if f > 0)
-    return Spread(float(np.sqrt(variance)), (by_prompt + by_seed) ** 2 / below if below > 0 else 1.0)
+    return Parts(prompts, seeds, _interaction(sample, statistic))
 
 
-def _deleted(
-    sums_C_H_K: Floats, total_H_K: Floats, groups: Sequence[int], statistic: Statistic
-) -> list[tuple[float, float]]:
+def spread(sample: Sample, statistic: Statistic) -> Spread:
+    """Standard error of a statistic and its freedom; see :func:`parts`."""
+    return parts(sample, statistic).spread
+
+
+def _interaction(sample: Sample, statistic: Statistic) -> tuple[Part, ...]:
+    """For each arm whose seeds are drawn: the variance that its prompts and seeds have together, and its freedom."""
+    C = sample.clusters
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left_C_S = statistic(sample.sums_H_K - sample.cells_C_S_H_K)
+        left_C_S = np.where(np.isfinite(left_C_S), left_C_S, statistic(sample.sums_H_K))
+    found: list[Part] = []
+    start = 0
+    for size in sample.arms_A:
+        left = left_C_S[:, start : start + size]
+        start += size
+        if size > 1 and C > 1:
+            left = left - left.mean(axis=0) - left.mean(axis=1, keepdims=True) + left.mean()
+            cells, freedom = C * size, (C - 1) * (size - 1)
+            found.append(((cells - 1) ** 2 / cells / freedom * float((left**2).sum()), float(freedom)))
+        else:
+            found.append((0.0, 0.0))
+    return tuple(found)
+
+
+def _deleted(sums_C_H_K: Floats, total_H_K: Floats, groups: Sequence[int], statistic: Statistic) -> tuple[Part, ...]:
     """For each group of clusters: the jackknife variance from deleting one at a time, and its degrees of freedom."""
     with np.errstate(divide="ignore", invalid="ignore"):
         left_C = statistic(total_H_K - sums_C_H_K)
-    parts, start = [], 0
+    found: list[Part] = []
+    start = 0
     for size in groups:
         left = left_C[start : start + size]
         left = left[np.isfinite(left)]
         variance = (size - 1) / size * float(((left - left.mean()) ** 2).sum()) if len(left) else 0.0
-        parts.append((variance, float(size - 1)))
+        found.append((variance, float(size - 1)))
         start += size
-    return parts
+    return tuple(found)

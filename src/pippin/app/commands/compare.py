@@ -60,8 +60,26 @@ def compare(
     rogan_gladen: Annotated[
         bool, typer.Option("--rogan-gladen", help="With --people: also correct by the judge's error rates.")
     ] = False,
+    sequential: Annotated[
+        bool,
+        typer.Option(
+            "--sequential", help="With --people: label and judge in waves, and stop as soon as it is settled."
+        ),
+    ] = False,
+    worth: Annotated[float, typer.Option(help="With --sequential: a smaller difference is not worth having.")] = 0.05,
+    label_budget: Annotated[
+        int | None, typer.Option(help="With --sequential: the most labels.", show_default="every pair")
+    ] = None,
+    call_budget: Annotated[
+        int | None, typer.Option(help="With --sequential: the most calls of the judge.", show_default="no limit")
+    ] = None,
     metric: Annotated[str, typer.Option(help="win: shares of wins; score: a judge's numbers.")] = "win",
-    plan: Annotated[bool, typer.Option("--plan", help="A study: show arms and cells, and run nothing.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="A study: what it runs, costs and can see; runs nothing.")
+    ] = False,
+    freeze: Annotated[
+        bool, typer.Option("--freeze", help="With --plan: store the plan; results tell what changed since.")
+    ] = False,
     new: Annotated[
         Path | None,
         typer.Option("--new", metavar="FILE", help="Write a study with comments, ready to run.", show_default=False),
@@ -98,16 +116,34 @@ def compare(
         if not first.endswith((".yaml", ".yml")):
             raise InputError("nothing to compare with", found=first, expected="STUDY.yaml, or V1 V2 --judge JUDGE")
         target = folder(out or Path(first).stem, "--out")
-        _plan(console, first) if plan else _study(console, first, target, workers)
+        if plan or freeze:
+            from pippin.app import planning
+
+            planning.show(console, first, workers=workers, freeze=freeze)
+        else:
+            _study(console, first, target, workers)
         return
     if not judge:
         raise InputError("no judge is named", mend="Give --judge, such as rule/longer, rm/PATH or openai/gpt-4o-mini")
+    from pippin.app.deciding import settle
     from pippin.compare import gate as gates
+    from pippin.compare.decide import Terms
     from pippin.compare.sides import Draw
     from pippin.compare.two import compare_two
     from pippin.core.store import Store
 
     draw = Draw(n, temperature, top_p, max_tokens, seed)
+    if sequential:
+        if not people or rogan_gladen or metric != "win":
+            raise InputError("a sequential decision is about people's shares of wins", where="--sequential",
+                             mend="Give --people FILE, and neither --rogan-gladen nor --metric score")  # fmt: skip
+        settle(
+            console, first, second, judge=judge, people=people, terms=Terms(worth, label_budget, call_budget),
+            gate=gate, prompts=prompts, draw=draw, limit=limit, strategy=strategy, parser=parser,
+        )  # fmt: skip
+        return
+    if label_budget is not None or call_budget is not None:
+        raise InputError("budgets are for a sequential decision", mend="Give --sequential")
     with Store() as store, console.progress("comparing") as advance:
         made = compare_two(
             first, second, judge=judge, prompts=prompts, draw=draw, limit=limit, strategy=strategy, parser=parser,
@@ -210,38 +246,6 @@ def _new(console: Console, file: Path | None) -> None:
     with replacing(file) as made:
         made.write(text.read_bytes())
     console.say(f"{file}: a study with comments. Next: pippin compare {file} --plan")
-
-
-def _plan(console: Console, file: str) -> None:
-    """Arms, and the cells that stand behind them: which are stored, and which would be run."""
-    from pippin.compare.plan import plan as make
-    from pippin.compare.plan import plan_trials
-    from pippin.compare.study import read_study
-    from pippin.compare.tuning import points
-    from pippin.core.store import Store
-
-    made = make(read_study(file))
-    tried, trials = plan_trials(made.study) if points(made.study.tuning) else ({}, ())
-    with Store() as store:
-        stored = {key for key in {**made.cells, **tried} if store.cell(key) is not None}
-    console.say(made.study.question)
-    if trials:
-        told = f"{len(trials) - 1} trials first, {len(tried)} cells of which {len(stored & set(tried))} are stored"
-        console.say(f"{told}; then the study under the settings that they choose, in place of these:")
-    arms = [(r.arm.name, r.seed, ", ".join(r.verdicts), "made elsewhere" if r.external else "") for r in made.runs]
-    console.table(("arm", "seed", "decoding", ""), arms)
-    rows = [(cell.kind, cell.label, "stored" if key in stored else "to run") for key, cell in made.cells.items()]
-    missing = sum(key not in stored for key in made.cells)
-    console.table(("cell", "for", ""), rows, title=f"{missing} of {len(rows)} cells to run")
-    console.result(
-        {
-            "question": made.study.question,
-            "arms": [{"name": a, "seed": s, "decodings": d.split(", "), "external": bool(e)} for a, s, d, e in arms],
-            "cells": [{"key": k, "kind": c.kind, "label": c.label, "needs": list(c.needs), "stored": k in stored}
-                      for k, c in made.cells.items()],
-            "trials": [{"arm": t.arm, "settings": t.settings} for t in trials[1:]],
-        }
-    )  # fmt: skip
 
 
 def _study(console: Console, file: str, target: Path, workers: int) -> None:

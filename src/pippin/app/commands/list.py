@@ -14,13 +14,14 @@ def show(
     kind: Annotated[
         str,
         typer.Argument(
-            help="readers, recipes, builders, strategies, judges, methods or benchmarks.", show_default="all"
+            help="readers, recipes, builders, strategies, judges, methods, external or benchmarks.", show_default="all"
         ),
     ] = "",
     json: Json = "",
     with_: With = None,
 ) -> None:
-    """List readers, recipes, builders, strategies, judges, methods and benchmarks: name, one line, paper, file.
+    """List readers, recipes, builders, strategies, judges, methods, benchmarks and kinds of what other programs leave
+    behind (external): name, one line, paper, file.
 
     `pippin list methods` also says which log-probability of a response the loss is about (sum or mean over its tokens),
     whether a frozen reference is kept, and where responses come from: the data (offline), the first policy (once), the

@@ -1,5 +1,5 @@
 "use strict";
-// Sorting and filtering of tables. Everything can be read without it.
+// Sorting and filtering of tables, examples without names. Everything can be read without it.
 const value = (group, column) => {
   const cell = group.rows[0].cells[column];
   const raw = cell.dataset.order;
@@ -19,6 +19,7 @@ const sort = (table, column, direction) => {
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
+    if (!head.textContent.trim()) return;
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);
@@ -31,7 +32,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
-for (const form of document.querySelectorAll("form.filters")) {
+for (const form of document.querySelectorAll("form[data-table]")) {
   const table = document.getElementById(form.dataset.table);
   form.hidden = false;
   form.addEventListener("change", () => {
@@ -43,4 +44,17 @@ for (const form of document.querySelectorAll("form.filters")) {
     }
   });
 }
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => (part.open = true)));
+for (const form of document.querySelectorAll("form[data-blind]")) {
+  const section = form.closest("section");
+  form.hidden = false;
+  form.addEventListener("change", () => {
+    const blind = new FormData(form).has("blind");
+    section.classList.toggle("blind", blind);
+    const place = (answer) => Number(blind ? answer.dataset.mixed : answer.dataset.arm);
+    for (const answers of section.querySelectorAll(".answers")) {
+      answers.append(...[...answers.children].sort((a, b) => place(a) - place(b)));
+    }
+    for (const key of section.querySelectorAll(".which")) key.open = false;
+  });
+}
+addEventListener("beforeprint", () => document.querySelectorAll("details:not(.which)").forEach((part) => (part.open = true)));
