@@ -111,6 +111,13 @@ def test_model_and_tasks_are_asked_for(pippin):
         assert told.code == 2 and "pippin bench MODEL TASK,TASK" in told.err
 
 
+def test_a_gate_is_checked_before_any_work(pippin, monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.4.13")
+    for gate, more in (("delta_lo > 0", ("--compare", "world/sft")), ("delta_low > 0", ())):
+        told = pippin("bench", "world/base", "hellaswag", "--gate", gate, *more)
+        assert told.code == 2 and "delta_low" in told.err
+
+
 def test_what_is_kept_does_not_depend_on_batches_devices_or_keys(monkeypatch):
     monkeypatch.setenv("MY_KEY", KEY)
     one = Subject(f"openai/m@http://h:1/v1?max_connections=3#{'MY_KEY'}", Asked(batch_size=1))

@@ -54,3 +54,12 @@ def test_a_judge_without_a_known_price_has_no_price(pippin, files):
     priced = "judge: openai/nobody-knows?input=1000&output=1000"
     files("study.yaml", STUDY.replace("judge: gold", priced))
     assert "$" in pippin("compare", "study.yaml", "--plan").out
+
+
+def test_a_fraction_of_the_points_says_what_it_cannot_tell_apart(pippin, files):
+    axes = "axes: {method: {plain: {use: base}}, max_tokens: [3, 12], decoding: {cold: {temperature: 0.0}, warm: {}}}\n"
+    study = STUDY.replace("axes: {method: {base: {use: base}, cut: {use: base, max_tokens: 3}}}\n", axes)
+    files("study.yaml", study.replace("baseline: base", "baseline: plain/12/cold") + "design: one_factor\n")
+    made = pippin("compare", "study.yaml", "--plan", "--json", "-").json
+    assert {arm["name"] for arm in made["arms"]} == {"plain/12/cold", "plain/3/cold", "plain/12/warm"}
+    assert made["design"]["points"] == 3 and "max_tokens 12, decoding cold" in made["design"]["sentence"]

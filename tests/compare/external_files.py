@@ -177,3 +177,11 @@ def inspect_eval(path: Path, log: dict, method: int = zipfile.ZIP_DEFLATED) -> P
             place += 46 + name + extra + comment
         path.write_bytes(data)
     return path
+
+
+GREETINGS = [
+    sample("hello", "hello there", {"includes": "C", "judge": {"tone": 3, "wit": "P"}}),
+    sample("bye", "hello there", {"includes": "I", "judge": {"tone": float("nan"), "wit": "N"}}),
+    failed("late", "timed out"),
+    sample("hello", "no", {"includes": "I", "judge": {"tone": 1, "wit": True}}, epoch=2),
+]

@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from pippin.align.run import _masking
-from pippin.align.settings import Settings
-from pippin.compare import inputs, manifests, stakes
+from pippin.compare import confounds, foreseen, inputs
 from pippin.compare.cells import CELL, Cell, Plan, in_order
-from pippin.core import catalog
-from pippin.core.run import Ledger, data_digest, environment, file_digest
+from pippin.compare.plan import plan
+from pippin.compare.study import read_study
+from pippin.core.run import Ledger
 from pippin.core.store import Store
-from pippin.core.types import canonical, digest
-from pippin.feedback.collapse import Rule
-from pippin.judge.resolve import resolve
-from pippin.lm.hf import locate
+
+from .studies import write
 
 Json = dict[str, Any]
 Plant = Callable[[Cell, Json], None]
@@ -55,55 +51,14 @@ def fill(plan: Plan, store: Store | Shelf, plant: Plant = lambda cell, result: N
         store.add_cell(key, cell.spec, result)
 
 
-def weights(model: str) -> str:
-    """What stands for the weights of a model: its files' content, or the cell that trains it."""
-    found = CELL.fullmatch(model)
-    return digest(["weights", found[1] if found else stakes._weights(locate(model))])
-
-
-def tokenizer(model: str, plan: Plan) -> str:
-    while found := CELL.fullmatch(model):
-        model = plan.cells[found[1]].spec["model"]
-    return file_digest(locate(model) / "tokenizer.json")
-
-
-def template(spec: Json) -> str:
-    return file_digest(spec["template"]) if spec.get("template") else "the model's own"
-
-
 def train(cell: Cell, plan: Plan) -> Json:
-    spec = cell.spec
-    method = catalog.load("methods", spec["method"])
-    chosen = Settings.of(spec["method"], method, {**spec["settings"], "seed": spec["seed"]})
-    data, seen = spec["data"] or "", {}
-    if found := CELL.fullmatch(data):
-        seen = {"data.content": found[1], "data.order": found[1], "labelled by": [plan.cells[found[1]].spec["judge"]]}
-    groups = inputs.read_groups(data, spec["seed"]) if data and not found else []
-    prompts = inputs.read_prompts(spec["prompts"], spec["seed"]) if spec["prompts"] else []
-    development = inputs.read_prompts(spec["dev"], spec["seed"]) if spec["dev"] else []
-    manifest = {
-        "method": spec["method"],
-        "model": spec["model"],
-        "base.weights": weights(spec["model"]),
-        "base.tokenizer": tokenizer(spec["model"], plan),
-        "base.template": template(spec),
-        "data": data_digest([data]) if data else None,
-        "prompts.train": data_digest([p.id for p in prompts]) if prompts else None,
-        "prompts.dev": data_digest([p.id for p in development]) if development else None,
-        "masking": _masking(chosen.own),
-        "collapse": canonical(asdict(Rule())) if method.reads == "preferences" else None,
-        "reward": spec["reward"],
-        "judge.dev": spec["judge"],
-        **({"feedback": spec["feedback"]} if "feedback" in spec else {}),
-        **chosen.flat(spec["method"]),
-        **{f"library.{k}": v for k, v in environment().items()},
-        **manifests.of_inputs(groups, prompts, spec),
-        **seen,
-    }
+    spec, seen = cell.spec, foreseen.train(cell, plan)
+    rest = {
+        "method": spec["method"], "model": spec["model"], "reward": spec["reward"], "judge.dev": spec["judge"],
+        "base.template": "the model's own", "data": spec["data"], "prompts.train": spec["prompts"],
+    }  # fmt: skip
     ledger = Ledger(steps=20, labels=100, gradient_tokens=1000, prompts_seen=50)
-    chose = method.choose is not None and len(getattr(chosen.own, "candidates", ())) > 1
-    state = {"n": 4, **({"development": {"4": 0.5}} if chose else {})} if method.choose else {}
-    return {"ledger": ledger.to_row(), "state": state, "metrics": {}, "manifest": manifest, "watch": {}}
+    return {**seen, "ledger": ledger.to_row(), "metrics": {}, "manifest": rest | seen["manifest"], "watch": {}}
 
 
 def feedback(cell: Cell, plan: Plan) -> Json:
@@ -112,30 +67,10 @@ def feedback(cell: Cell, plan: Plan) -> Json:
 
 
 def respond(cell: Cell, plan: Plan) -> Json:
-    spec = cell.spec
-    prompts = inputs.read_prompts(spec["prompts"], 0)
-    recipe = {"prefix": "", "banned": [], "best_of": 1}
-    found = CELL.fullmatch(spec["policy"])
-    while found:
-        made = plan.cells[found[1]].spec
-        method = catalog.load("methods", made["method"])
-        own = Settings.of(made["method"], method, made["settings"]).own
-        told = dict(method.decoding(own, {"n": 4}))
-        told = {"best_of" if k == "n" else k: list(v) if isinstance(v, tuple) else v for k, v in told.items()}
-        recipe |= {k: v for k, v in told.items() if k in recipe}
-        found = CELL.fullmatch(made["model"])
-    manifest = {
-        "template": template(spec),
-        "tokenizer": tokenizer(spec["policy"], plan),
-        "weights": weights(spec["policy"]),
-        "precision of answers": "float32",
-        "device of answers": "cpu",
-        "prompts": data_digest(sorted(p.id for p in prompts)),
-        "recipe": recipe,
-        "library": manifests.libraries(),
-    }
-    lengths = {p.id: [8] * spec["n"] for p in prompts}
-    return {"mean_length": 8.0, "share_without_end": 0.0, "lengths": lengths, "manifest": manifest}
+    seen = foreseen.respond(cell, plan)["manifest"]
+    seen |= {"precision of answers": "float32", "device of answers": "cpu"}
+    lengths = {p.id: [8] * cell.spec["n"] for p in inputs.read_prompts(cell.spec["prompts"], 0)}
+    return {"mean_length": 8.0, "share_without_end": 0.0, "lengths": lengths, "manifest": seen}
 
 
 def judge(cell: Cell, plan: Plan) -> Json:
@@ -143,10 +78,8 @@ def judge(cell: Cell, plan: Plan) -> Json:
     rng = np.random.default_rng(int(cell.key, 16))
     n = plan.cells[CELL.fullmatch(spec["responses"])[1]].spec["n"]
     values = {p.id: rng.random(n).round(3).tolist() for p in inputs.read_prompts(spec["prompts"], 0)}
-    manifest = {"judge": spec["judge"], "judge.config": "", "judge.served": [], "library": manifests.libraries()}
-    if spec["judge"].startswith(("gold", "rule/")):
-        manifest["judge.config"] = resolve(spec["judge"]).info.config
-    return {"values": values, "judge": spec["judge"], "manifest": manifest}
+    seen = foreseen.judge(cell, plan)["manifest"] | {"judge.served": []}
+    return {"values": values, "judge": spec["judge"], "manifest": seen}
 
 
 def kl(cell: Cell, plan: Plan) -> Json:
@@ -169,3 +102,13 @@ def other_tokenizer(base: Path, place: Path) -> str:
     content["added_tokens"].append({**content["added_tokens"][0], "id": last + 1, "content": "<other>"})
     (place / "tokenizer.json").write_text(json.dumps(content))
     return str(place)
+
+
+def named(study: Json, folder: Path, shelf: Shelf, plant: Plant | None = None) -> set[str]:
+    """The fields that a study's cells, made up and perhaps planted, are confounded in."""
+    made = plan(read_study(write(folder, study)))
+    fill(made, shelf, plant or (lambda cell, result: None))
+    found = confounds.of_plan(made, cast(Store, shelf))[0]
+    for confound in found:
+        assert confound["why"] and confound["arms"] and all(isinstance(v, str) for v in confound["arms"].values())
+    return {confound["field"] for confound in found}

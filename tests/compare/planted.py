@@ -35,7 +35,7 @@ class World:
 
     def plant(self, cell, result) -> None:
         found = LABEL.fullmatch(cell.label)
-        if cell.kind != "judge" or not found:
+        if cell.kind != "judge" or not found or "values" not in result:
             return
         arm, _, seed = found.groups()
 

@@ -136,6 +136,19 @@ def test_an_axis_may_set_several_keys_and_an_arm_may_have_settings_of_its_own(tm
     assert (specs["long/dpo"]["max_length"], specs["long/dpo"]["beta"]) == (64, 0.7)
 
 
+def test_a_design_runs_some_of_the_points_and_keeps_each_ones_partner(tmp_path):
+    three = {"source": DATA, **TWO["axes"]}
+    stages = {**TWO["stages"], "sft": {"method": "sft", "data": "$source"}}
+    one = read(tmp_path, TWO, axes=three, stages=stages, baseline="few/crowd/dpo", design="one_factor")
+    assert [a.name for a in arms(one)] == ["few/crowd/dpo", "few/crowd/kto", "few/truth/dpo", "many/crowd/dpo"]
+    half = read(tmp_path, TWO, axes=three, stages=stages, baseline="few/crowd/dpo", design={"fraction": 4})
+    names = [a.name for a in arms(half)]
+    assert len(names) == 4 and "few/crowd/dpo" in names
+    for axis in three:  # balanced: every value of every axis twice
+        labels = [a.labels[axis] for a in arms(half)]
+        assert sorted(map(labels.count, set(labels))) == [2, 2]
+
+
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
@@ -145,6 +158,8 @@ def test_an_axis_may_set_several_keys_and_an_arm_may_have_settings_of_its_own(tm
         ({"axes": {"data": {"a": {"data": "x"}}, **SMALL["axes"]}, "reference": "$data"}, InputError, ["one value"]),
         ({"axes": {"decoding": {"a": {"temprature": 1}}, **SMALL["axes"]}}, UnknownName, ["'temperature'"]),
         ({"baseline": "crowds"}, UnknownName, ["study.yaml:", "baseline"]),
+        ({"design": {"fraction": 9}}, InputError, ["study.yaml:", "design.fraction"]),
+        ({"looks": {"over": "seeds", "at": [1]}}, InputError, ["study.yaml:", "looks"]),
         ({"margin": -1}, InputError, ["study.yaml:", "margin"]),
         ({"where": "x"}, UnknownName, ["study.yaml:", "where"]),
         ({"external": [{"path": "x", "name": "sft"}]}, InputError, ["external", "one name"]),

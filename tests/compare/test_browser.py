@@ -188,21 +188,26 @@ def test_links_lead_to_their_sections(visit):
 
 
 @pytest.mark.slow
-def test_fifty_arms_on_ten_thousand_prompts_fit_a_page(browser, tmp_path, record_property):
+@pytest.mark.parametrize("width", [390, 900, 1440])
+def test_fifty_arms_on_ten_thousand_prompts_fit_a_page_that_opens_at_once(browser, tmp_path, width):
     file = write_report(large_results(), tmp_path)
     assert file.stat().st_size < 5_000_000
-    for width in (390, 900, 1440):
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        page.goto(file.as_uri())
-        painted = page.evaluate(
-            "new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r(performance.now()))))"
-        )
-        record_property(f"milliseconds until painted at {width}", round(painted))
-        assert page.evaluate("document.documentElement.scrollWidth") == width
-        assert page.locator("#arms-table tbody").count() == 100
-        assert page.locator("#pairs table tbody:visible").count() == 50, "the second decoding is folded away"
-        assert page.locator("#learning svg:visible").count() == 0
-        page.close()
+    session = browser.new_browser_cdp_session()
+
+    def used() -> float:
+        """CPU seconds of all processes of the browser, which do not depend on what else the machine does."""
+        return sum(p["cpuTime"] for p in session.send("SystemInfo.getProcessInfo")["processInfo"])
+
+    before = used()
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(file.as_uri())
+    page.evaluate("new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+    assert used() - before < 2
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.locator("#arms-table tbody").count() == 100
+    assert page.locator("#pairs table tbody:visible").count() == 50, "the second decoding is folded away"
+    assert page.locator("#learning svg:visible").count() == 0
+    page.close()
 
 
 def test_print_opens_what_is_folded_and_drops_what_cannot_be_clicked(visit):

@@ -267,7 +267,40 @@ def test_a_bundle_whose_parts_are_something_else_is_refused(packed, tmp_path, na
         bundle.analysed_again(made)
 
 
+def test_a_plan_that_names_cells_which_are_not_there_is_refused(packed, tmp_path):
+    def change(name: str, text: bytes) -> bytes:
+        return text.replace(b'"greedy": "', b'"greedy": "0') if name == "plan.json" else text
+
+    with pytest.raises(InputError, match="not a plan"):
+        bundle.analysed_again(rewritten(packed, tmp_path / "b.zip", change))
+
+
+def test_cells_that_need_each_other_are_refused(theirs):
+    row = papers.to_row(papers.read(theirs[2]))
+    row["cells"][0]["spec"]["also"] = f"cell:{row['cells'][-1]['key']}"
+    with pytest.raises(InputError, match="needs itself"):
+        papers.from_row(row)
+
+
+def test_results_of_cells_that_are_something_else_are_refused(packed, tmp_path):
+    def change(name: str, text: bytes) -> bytes:
+        rows = [json.loads(line) for line in text.splitlines()] if name == "cells.jsonl" else []
+        return b"".join(json.dumps({**row, "result": 3}).encode() + b"\n" for row in rows) or text
+
+    with pytest.raises(InputError, match="cells that this version does not read"):
+        bundle.analysed_again(rewritten(packed, tmp_path / "b.zip", change))
+
+
 # ---------------------------------------------------------------------- arms of one's own beside theirs
+
+
+def test_no_cell_of_theirs_is_ever_run_here(packed, tmp_path):
+    def change(name: str, text: bytes) -> bytes:
+        return b"".join(text.splitlines(keepends=True)[1:]) if name == "cells.jsonl" else text
+
+    made = rewritten(packed, tmp_path / "b.zip", change)
+    with Store(tmp_path / "mine.db") as mine, pytest.raises(InputError, match="without all of its cells"):
+        extend.bring(str(made), mine)
 
 
 def test_their_arms_come_in_under_keys_of_their_own(theirs, packed, tmp_path):

@@ -1,9 +1,8 @@
-"""Confounds: whatever is planted is named, each by its field and nothing beside it; clean studies have none."""
+"""Confounds: whatever is planted is named, each by its field and nothing beside it."""
 
 from __future__ import annotations
 
 import json
-import random
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,22 +11,19 @@ from typing import Any
 
 import pytest
 
-from pippin.compare import confounds, fields, manifests, stakes
+from pippin.compare import confounds, fields
 from pippin.compare.analyse import analyse
 from pippin.compare.cells import Cell
 from pippin.compare.plan import plan
 from pippin.compare.study import read_study
 from pippin.core.run import write_json
 from pippin.core.store import Store
-from pippin.core.types import Call, Choice, Key, Outcome
-from pippin.judge.resolve import resolve
 from pippin.world import BASE
 
-from .made_cells import MADE, Shelf, fill, other_tokenizer
+from .made_cells import Shelf, fill, named, other_tokenizer
 from .studies import BATCH, SMALL, run_here, varied, write
 
 Json = dict[str, Any]
-PAGE = Path(__file__).parents[2] / "docs" / "confounds.md"
 SAMPLED = {**BATCH, "model": "$sft", "reward": "rule/longer", "max_steps": 2}
 
 
@@ -40,15 +36,6 @@ def store(tmp_path):
 @pytest.fixture
 def shelf():
     return Shelf()
-
-
-def named(study: Json, folder: Path, store: Shelf, plant: Callable[[Cell, Json], None] | None = None) -> set[str]:
-    made = plan(read_study(write(folder, study)))
-    fill(made, store, plant or (lambda cell, result: None))
-    found = confounds.of_plan(made, store)[0]
-    for confound in found:
-        assert confound["why"] and confound["arms"] and all(isinstance(v, str) for v in confound["arms"].values())
-    return {confound["field"] for confound in found}
 
 
 def ipo(setting: Json, **changes: Any) -> Json:
@@ -135,6 +122,12 @@ def selected(tmp: Path) -> Json:
     return {**SMALL, "axes": axes, "settings": {"sft": BATCH, "best": best}, "judge": "rule/longer"}
 
 
+def two_starts(tmp: Path) -> Json:
+    axes = {"method": {"sft": {"use": "$sft"}, "dpo": {"method": "dpo"}, "rloo": {"method": "rloo"}}}
+    settings = {"sft": BATCH, "dpo": SMALL["settings"]["dpo"], "rloo": {**SAMPLED, "model": "base"}}
+    return {**SMALL, "axes": axes, "settings": settings}
+
+
 IN_FILE: dict[str, tuple[set[str], Callable[[Path], Json]]] = {
     "truncation": ({"truncation"}, lambda tmp: ipo({"max_length": 40})),
     "template": ({"template"}, of_template),
@@ -148,6 +141,7 @@ IN_FILE: dict[str, tuple[set[str], Callable[[Path], Json]]] = {
         "feedback2": {**SMALL["stages"]["feedback"], "n": 2}})),
     "data order": ({"data order (preferences)"}, of_order),
     "start": ({"start (preferences)"}, lambda tmp: ipo({"model": "base"})),
+    "start of what samples": ({"start (prompts)"}, two_starts),
     "base": ({"base", "start (preferences)"}, lambda tmp: ipo({"model": "world/sft"})),
     "tokenizer": ({"tokenizer"}, of_tokenizer),
     "masking": ({"masking"}, of_sft(train_on_prompt=True)),
@@ -331,156 +325,6 @@ def test_a_copy_under_another_name_is_the_same_thing(kind, shelf, tmp_path):
     assert named(study, tmp_path, shelf) == set()
 
 
-# ---------------------------------------------------------------------- clean studies
-
-READING = {
-    "dpo": {"data": "$feedback"}, "kto": {"data": "$feedback"}, "orpo": {"data": "$feedback"},
-    "rrhf": {"data": "$feedback"}, "conditional": {"data": "$feedback"}, "rloo": {"reward": "$scorer"},
-    "quark": {"reward": "$scorer"}, "expert_iteration": {"reward": "$scorer"}, "best_of_n": {"reward": "$scorer"},
-}  # fmt: skip
-OTHER_AXES: list[Json] = [
-    {}, {},
-    {"source": {"few": "world/demonstrations?n=24", "many": "world/demonstrations?n=32"}},
-    {"base": {"small": "world/base", "tuned": "world/sft"}},
-    {"max_length": [40, 64]},
-    {"decoding": {"cold": {"temperature": 0.3, "n": 1}, "hot": {"temperature": 1.2, "max_tokens": 20}}},
-    {"labeller": ["simulated/world", "rule/first"]},
-    {"scorer": ["rule/longer", "rule/length?target=5"]},
-    {"prompts_test": {"one": "world/heldout?n=8&seed=1", "two": "world/heldout?n=8&seed=2"}},
-    {"recipe": {"short": {"max_length": 40, "bf16": True}, "long": {"max_length": 80}}},
-    {"pool": {"p": "world/train?n=8", "q": "world/train?n=12&seed=5"}},
-]  # fmt: skip
-
-
-def clean_study(k: int) -> Json:
-    """A valid study in which nothing differs but what it declares."""
-    rng = random.Random(k)
-    more = rng.choice(OTHER_AXES)
-    judge = rng.choice(["gold", "rule/shorter", "simulated/world"] if "labeller" not in more else ["gold"])
-    stages: Json = {
-        "sft": {"method": "sft", "data": "$source" if "source" in more else "world/demonstrations?n=32"},
-        "feedback": {"respond": "$sft", "n": 3, "judge": "$labeller" if "labeller" in more else "rule/length?target=9",
-                     **({"prompts": "$pool"} if "pool" in more else {})},
-    }  # fmt: skip
-    if rng.random() < 0.3:
-        stages["first"] = {"method": "sft", "data": "world/demonstrations?n=40&seed=9"}
-        stages["sft"]["model"] = "$first"
-    methods = rng.sample(list(READING), rng.randint(1, 4))
-    if "max_length" in more or "recipe" in more:
-        methods = [m for m in methods if m != "best_of_n"] or ["dpo"]
-    plain = {"sft": {"use": "$sft"}, **{m: {"method": m} for m in methods}}
-    if rng.random() < 0.3:
-        plain["own"] = {"method": "dpo", "max_length": 48, "data": "$feedback"}
-        methods.append("dpo")
-    settings: Json = {"sft": dict(BATCH)}
-    for method in methods:
-        reads = {key: value for key, value in READING[method].items() if "scorer" in more or value != "$scorer"}
-        reads |= {"reward": "rule/longer"} if "reward" in READING[method] and "scorer" not in more else {}
-        pool = {"prompts": "$pool"} if "pool" in more and "reward" in READING[method] else {}
-        own = {} if method == "best_of_n" else {"learning_rate": rng.choice([1e-4, 1e-3])}
-        settings[method] = {**own, "model": "$sft", **reads, **pool}
-    used = {"scorer": any("reward" in READING[m] for m in methods), "pool": True, "labeller": True}
-    if not used.get(next(iter(more), ""), True):
-        more = {}
-    study = {
-        **SMALL,
-        "prompts": {**SMALL["prompts"], "test": "world/heldout?n=8&seed=3"},
-        "stages": stages, "settings": settings, "judge": judge,
-        "axes": {**more, "method": plain} if rng.random() < 0.5 else {"method": plain, **more},
-        "seeds": list(range(rng.randint(1, 3))),
-        "tuning": rng.choice(["published", {"trials": 4, "on": "dev"}]),
-        "baseline": "base" if rng.random() < 0.3 and not {"decoding", "prompts_test"} & set(more) else "sft",
-        "reference": rng.choice(["", "$sft"]) if not {"source", "base"} & set(more) else "",
-    }  # fmt: skip
-    if not more and rng.random() < 0.8:
-        told = {
-            "base": "world/base",
-            "tuning": study["tuning"],
-            "truncation": "keep start, 1024 tokens",
-            "precision": "float32",
-        }
-        study["external"] = [
-            {"path": "world/sft", "name": "theirs", "method": rng.choice([m for m in plain if m != "own"]), **told}
-        ]
-    return study
-
-
-@pytest.mark.parametrize("k", range(50))
-def test_a_clean_study_has_no_confound(k, shelf, tmp_path):
-    study = clean_study(k)
-    assert named(study, tmp_path, shelf) == set(), study
-    assert confounds.ahead(plan(read_study(write(tmp_path, study))), Shelf()) == []
-
-
-def test_clean_studies_are_of_many_shapes():
-    made = [clean_study(k) for k in range(50)]
-    assert len({tuple(sorted(s["axes"])) for s in made}) > 8
-    assert sum("external" in s for s in made) >= 5 and sum(len(s["seeds"]) > 1 for s in made) > 20
-    assert len({method for s in made for method in s["settings"]}) == len(READING) + 1
-
-
-OWNED = {  # control tokens, prefixes, banned tokens, best of n: the methods' own
-    **SMALL,
-    "prompts": {**SMALL["prompts"], "test": "world/heldout?n=8&seed=3"},
-    "axes": {"method": {"sft": {"use": "$sft"}, "quark": {"method": "quark"}, "best": {"method": "best_of_n"}}},
-    "settings": {
-        "sft": {**BATCH, "max_steps": 1},
-        "quark": {**BATCH, "model": "$sft", "reward": "rule/longer", "num_rounds": 1, "prompts_per_round": 4,
-                  "max_completion_length": 8, "max_steps": 1},
-        "best": {"model": "$sft", "reward": "rule/longer", "candidates": [2, 4], "max_completion_length": 8},
-    },
-    "evaluation": {"n": 1, "max_tokens": 8, "greedy": False},
-}  # fmt: skip
-
-
-def test_what_methods_own_is_no_confound_when_they_are_really_trained(store, tmp_path):
-    results = run_here(write(tmp_path, OWNED), store)
-    assert results["confounds"] == []
-    made = plan(read_study(write(tmp_path, OWNED)))
-    for cell in made.cells.values():
-        real, drawn = store.cell(cell.key)["result"], MADE[cell.kind](cell, made)
-        assert set(drawn) == set(real), cell.label
-        assert set(drawn.get("manifest", ())) == set(real.get("manifest", ())), cell.label
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("axes", [
-    {"base": {"small": "world/base", "tuned": "world/sft"}},
-    {"source": {"few": "world/demonstrations?n=24", "many": "world/demonstrations?n=32"}},
-    {"max_length": [40, 64]},
-])  # fmt: skip
-def test_what_axes_declare_is_no_confound_when_arms_are_really_trained(axes, store, tmp_path):
-    stages = {**SMALL["stages"], "sft": {"method": "sft", "data": "$source"}} if "source" in axes else SMALL["stages"]
-    study = {**SMALL, "axes": {**axes, **SMALL["axes"]}, "stages": stages, "seeds": [0, 1]}
-    assert run_here(write(tmp_path, study), store)["confounds"] == []
-
-
-@pytest.mark.parametrize("k", [3, 11])
-def test_a_clean_study_has_no_confound_in_its_results(k, store, tmp_path):
-    made = plan(read_study(write(tmp_path, clean_study(k))))
-    fill(made, store)
-    results = analyse(made, store, "pippin compare study.yaml")
-    assert results["confounds"] == []
-    json.dumps(results, allow_nan=False)
-
-
-# ---------------------------------------------------------------------- the list, the judges, the page
-
-
-def test_every_field_of_a_manifest_is_in_the_list(shelf, tmp_path):
-    made = plan(read_study(write(tmp_path, {**OWNED, "settings": {**OWNED["settings"]}})))
-    fill(made, shelf)
-    read = manifests.reader(shelf)
-    for run in made.runs:
-        flat = manifests.resolve(run, made, read)
-        assert {"base", "tokenizer", "template", "prompts.test", "judge", "tuning"} <= set(flat)
-        assert [f for f in flat if not f.startswith("method.") and fields.field_of(f) is None] == []
-
-
-def test_the_page_is_what_the_list_makes():
-    assert PAGE.read_text(encoding="utf-8") == fields.page(), "python -m pippin.compare.fields > docs/confounds.md"
-
-
 def test_every_kind_that_is_listed_is_planted_somewhere():
     planted = set().union(*(expected for expected, _ in [*IN_FILE.values(), *IN_CELLS.values()]), {"seeds"})
     listed = {f.name for f in fields.FIELDS}
@@ -491,68 +335,16 @@ def test_every_kind_that_is_listed_is_planted_somewhere():
     assert len(IN_FILE) + len(IN_CELLS) > 45
 
 
-@pytest.mark.parametrize("field", ["prompts.dev", "feedback", "post-processing"])
-def test_the_others_are_compared_as_all_fields_are(field):
-    found, _, _ = confounds.differences({"a": {field: "x"}, "b": {field: "y"}, "c": {}})
-    assert [c["field"] for c in found] == [field] and set(found[0]["arms"]) == {"a", "b"}
-
-
-def test_an_order_is_compared_where_the_rows_are_the_same():
-    rows = {"a": ("x", 1), "b": ("x", 2), "c": ("y", 3)}
-    flat = {arm: {"prompts.train": r, "prompts.train order": o} for arm, (r, o) in rows.items()}
-    found, _, _ = confounds.differences(flat, {"c": ["prompts.train"]})
-    assert {c["field"]: set(c["arms"]) for c in found} == {"prompts.train order": {"a", "b"}}
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "name"),
-    [
-        ("openai/gpt-4o-mini:metrics_reference", "openai/gpt-4o-mini:vanilla", "openai/gpt-4o-mini"),
-        ("openai/a+openai/b:vanilla", "openai/b", "openai/b"),
-        ("openai/v2@http://one/v1?rpm=5#KEY", "openai/v2@http://one/v1#OTHER", "openai/v2@http://one/v1?rpm=5"),
-        ("openai/v2@http://one/v1", "openai/v2@http://two/v1", ""),
-        ("gold", "gold_segments", "gold"),
-        ("rule/longer", "rule/shorter", ""),
-        ("a person: vanila", "gold", ""),
-    ],
-)
-def test_judges_are_told_by_what_they_are(one, other, name):
-    assert stakes.shared(one, other) == name
-
-
-@pytest.mark.parametrize(
-    ("name", "family"),
-    [
-        ("openai/gpt-4o-mini", "gpt"), ("hf/Qwen/Qwen2.5-0.5B-Instruct", "qwen"), ("world/sft", "world"),
-        ("smollm2", "smollm"), ("openai/v2@http://host/v1", ""), ("./nowhere", ""), ("hf/me/base-model", ""),
-    ],
-)  # fmt: skip
-def test_the_family_of_a_model(name, family):
-    assert stakes.family(name) == family
-
-
-def test_a_folder_is_of_the_family_of_what_it_was_made_from(tmp_path):
-    for name, papers in (("run", {"manifest": {"model": str(tmp_path / "adapter")}}),):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "pippin_run.json").write_text(json.dumps(papers))
-    (tmp_path / "adapter").mkdir()
-    (tmp_path / "adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "Qwen/Qwen2.5-0.5B"}')
-    assert stakes.family(str(tmp_path / "run")) == "qwen"
-    assert stakes.kin("openai/qwen-max:vanilla", [str(tmp_path / "run")]) == ["openai/qwen-max"]
-    assert stakes.kin("rule/longer", [str(tmp_path / "run")]) == []
-
-
-def test_answers_that_were_cut_are_noted_and_no_confound(shelf, tmp_path):
-    def plant(cell: Cell, result: Json) -> None:
-        if cell.kind == "respond" and cell.label.startswith("dpo"):
-            result["share_without_end"] = 0.4
-
-    made = plan(read_study(write(tmp_path, SMALL)))
-    fill(made, shelf, plant)
-    assert confounds.of_plan(made, shelf)[0] == []
-    assert confounds.notes(made, shelf) == [
-        "Answers that did not end within 16 tokens: 40% of dpo (seed 0, temperature 1); 40% of dpo (seed 0, greedy)."
-    ]
+def test_a_trained_baseline_that_was_not_tuned_is_named(shelf, tmp_path):
+    axes = {"method": {"dpo": {"method": "dpo"}, "ipo_like": {"method": "dpo"}}}
+    search = {"search": {"learning_rate": [1e-4, 1e-3]}}
+    made = read_study(write(tmp_path, varied(axes=axes, baseline="dpo", tuning=search) | {"axes": axes}))
+    tried = replace(made, chosen={"ipo_like": {"learning_rate": 1e-3}})
+    both = replace(made, chosen={"dpo": {"learning_rate": 1e-4}, "ipo_like": {"learning_rate": 1e-3}})
+    for study, expected in ((tried, {"tuning"}), (both, set())):
+        planned = plan(study)
+        fill(planned, shelf)
+        assert {c["field"] for c in confounds.of_plan(planned, shelf)[0]} == expected
 
 
 # ---------------------------------------------------------------------- the same, really trained
@@ -581,26 +373,3 @@ def with_prefix(tmp: Path) -> Json:
 )
 def test_what_is_planted_in_files_is_named_when_arms_are_really_trained(field, study, real, tmp_path):
     assert [c["field"] for c in run_here(write(tmp_path, study(tmp_path)), real)["confounds"]] == [field]
-
-
-def test_what_a_judge_was_served_as_is_read_off_its_calls(store):
-    served = [("end", "judge-0"), ("end", "judge-1"), ("error", "judge-9")]
-    calls = [
-        Call(Key(name), name, "openai/judge", "A", stop, served_model=name, fingerprint="x") for stop, name in served
-    ]
-    store.add_calls(calls)
-    said = [Choice("p", "a", "b", Outcome.FIRST, "judge", calls=(call.id,)) for call in calls]
-    noted = manifests.of_verdicts(resolve("rule/longer"), said, store)
-    assert noted["judge.served"] == [["openai/judge", "judge-0", "x"], ["openai/judge", "judge-1", "x"]]
-
-
-def test_a_trained_baseline_that_was_not_tuned_is_named(shelf, tmp_path):
-    axes = {"method": {"dpo": {"method": "dpo"}, "ipo_like": {"method": "dpo"}}}
-    search = {"search": {"learning_rate": [1e-4, 1e-3]}}
-    made = read_study(write(tmp_path, varied(axes=axes, baseline="dpo", tuning=search) | {"axes": axes}))
-    tried = replace(made, chosen={"ipo_like": {"learning_rate": 1e-3}})
-    both = replace(made, chosen={"dpo": {"learning_rate": 1e-4}, "ipo_like": {"learning_rate": 1e-3}})
-    for study, expected in ((tried, {"tuning"}), (both, set())):
-        planned = plan(study)
-        fill(planned, shelf)
-        assert {c["field"] for c in confounds.of_plan(planned, shelf)[0]} == expected

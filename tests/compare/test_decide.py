@@ -81,7 +81,7 @@ def test_it_stops_at_the_first_look_that_decides(better):
     first = better.step()
     assert (first.stopped, first.wanted, first.labels, first.looks) == ("labels wanted", 12, 0, ())
     assert (first.judged, first.calls) == (96, 192)
-    assert first.decision == "cannot tell yet: nobody has labelled a pair"
+    assert first.decision == "cannot tell yet: no pair is labelled"
     made = better.through()
     assert made.stopped == "decided" and made.verdict == "V2 is better"
     assert [look.verdict for look in made.looks[:-1]] == ["cannot tell"] * (len(made.looks) - 1)
@@ -140,6 +140,9 @@ def test_fewer_labels_than_agreed_end_it_and_more_are_refused(tmp_path):
     fill(work.labels)
     made = work.step(labels=12)
     assert (made.stopped, made.planned[-1], made.labels) == ("label budget", 60, 12)
+    assert work.step(labels=60).wanted == 5
+    made = work.step(labels=12)
+    assert (made.stopped, made.labels, made.wanted, made.people) == ("label budget", 12, 0, None)
     with pytest.raises(InputError, match="smaller --label-budget"):
         work.step(labels=61)
 
@@ -213,7 +216,7 @@ def test_the_command(better, capsys, tmp_path):
                "--label-budget", "150", "--json", str(result)]  # fmt: skip
     assert run(command) == 0
     out = capsys.readouterr().out
-    assert out.startswith("cannot tell yet: nobody has labelled a pair\nFill in `choice` in the 12 rows of ")
+    assert out.startswith("cannot tell yet: no pair is labelled\nFill in `choice` in the 12 rows of ")
     row = json.loads(result.read_text())
     assert (row["stopped"], row["labels_used"], row["calls_used"], row["looks"]) == ("labels wanted", 0, 192, [])
     assert run([*command, "--gate", "delta_low > 0"]) == 4

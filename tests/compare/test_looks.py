@@ -98,6 +98,25 @@ def test_within_the_margin_a_comparison_is_decided_too(tmp_path, store):
     assert "Equivalent within the margin: dpo, kto." in looks.told(looked)
 
 
+def test_a_single_checkpoint_made_elsewhere_keeps_no_look_over_seeds_open(tmp_path, store):
+    made = study(tmp_path, **SEEDS, external=[{"path": "world/base", "name": "theirs"}])
+    _, looked, _ = staged_run(made, store, World({"dpo": 2.0, "kto": 2.0}))
+    assert [row["name"] for row in looked["taken"][0]["rows"]] == ["dpo", "kto"] and looked["stopped_at"] == 5
+
+
+def test_an_arm_that_diverged_stays_open(tmp_path, store):
+    made, world = study(tmp_path, **SEEDS), World({"dpo": 2.0, "kto": 2.0})
+
+    def plant(cell, result):
+        world.plant(cell, result)
+        if cell.kind == "train" and cell.label.startswith("kto"):
+            result["diverged"] = "loss is not finite"
+
+    planned, looked = staged.run(made, store, lambda cells: fill(Plan(made, cells, ()), store, plant))
+    assert [row["decided"] for row in looked["taken"][-1]["rows"]] == ["better", None]
+    assert looked["stopped_at"] == 12 and "Diverged" in analyse(planned, store, "", looked)["decision"]
+
+
 def test_looks_over_prompts_take_the_first_ones_and_each_look_has_those_before(tmp_path, store):
     test = "world/heldout?n=60&seed=3"
     found = [{p.id for p in inputs.read_prompts(f"{test}#first={n}", 0)} for n in (20, 40, 60)]

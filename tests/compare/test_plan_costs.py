@@ -181,6 +181,21 @@ def test_a_model_that_is_not_at_hand_has_no_known_time(tmp_path, store):
     assert told["tokens"]["gradient"] > 0  # four characters a token
 
 
+def test_answers_that_were_recorded_and_those_of_an_earlier_look_are_not_drawn(tmp_path, store):
+    rows = tmp_path / "answers.jsonl"
+    rows.write_text('{"prompt": "one", "completion": "a b c"}\n')
+    external = [{"path": str(rows), "name": "theirs", "method": "dpo"}]
+    with_theirs, without = planned(tmp_path, external=external), planned(tmp_path)
+    scene = Scene(with_theirs.cells, RATES.length)
+    more = {key: scene.count(cell) for key, cell in with_theirs.cells.items() if key not in without.cells}
+    assert more and all(counts.drawn == 0 for counts in more.values())
+    answered = next(cell for cell in without.cells.values() if cell.kind == "respond")
+    few = {**answered.spec, "prompts": "world/heldout?n=12&seed=3"}
+    later = Cell("b" * 16, "respond", {**answered.spec, "before": "cell:" + "a" * 16}, "later")
+    scene = Scene({**without.cells, "a" * 16: Cell("a" * 16, "respond", few, "few"), later.key: later}, RATES.length)
+    assert scene.count(later).drawn == pytest.approx(scene.count(answered).drawn * 4 / 16)
+
+
 def test_rates_of_a_size_lie_on_the_line():
     larger = Rates(**{**vars(RATES), "parameters": 10 * RATES.parameters, "trained": 1e-3, "drawn": 1e-5})
     middle = RATES.at(round(5.5 * RATES.parameters), larger)

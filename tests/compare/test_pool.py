@@ -13,6 +13,7 @@ from pippin.compare.cells import Cell
 from pippin.compare.plan import plan
 from pippin.compare.pool import CellsFailed, _Ready, run_cells
 from pippin.compare.study import read_study
+from pippin.core.errors import StoreError
 from pippin.core.store import Store
 
 from .studies import SMALL, varied, write
@@ -94,6 +95,7 @@ def test_a_cell_that_another_runs_is_waited_for_and_a_dead_ones_is_taken(tmp_pat
 import sys
 from pathlib import Path
 from pippin.compare.claims import Claims
+from pippin.core.errors import StoreError
 from pippin.core.store import Store
 print(Claims(Store(Path({str(tmp_path / "store.db")!r}))).take("{"a" * 16}"), flush=True)
 sys.stdin.read()
@@ -111,6 +113,16 @@ sys.stdin.read()
     ready.done("a" * 16, None)
     again = _Ready(cells, {"b" * 16}, store, lambda cell, event, figures: heard.append((cell.label, event)))
     assert again.take() is None and heard == [("a", "found")]
+
+
+def test_a_store_that_cannot_be_written_ends_the_work_with_one_line(tmp_path):
+    cells = {"a" * 16: Cell("a" * 16, "judge", {}, "a")}
+    store = Store(tmp_path / "store.db")
+    assert store.cell("a" * 16) is None
+    store.artifacts.root.mkdir()
+    (store.artifacts.root / ".claims").write_text("not a folder")
+    with pytest.raises(StoreError, match=r"\.claims: cannot be written"):
+        run_cells(cells, tmp_path / "store.db", workers=1)
 
 
 def test_a_failed_cell_is_reported_and_the_others_are_kept(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for report_results.py
@@ -259,6 +260,15 @@ def test_equal_results_give_equal_bytes_whatever_the_order_of_keys(results, tmp_
     before = path.read_bytes()
     report.write_report(results, tmp_path / "a")
     assert path.read_bytes() == before
+
+
+def test_numbers_of_numpy_and_tuples_read_as_they_will_from_the_file(results, tmp_path):
+    odd = copy.deepcopy(results)
+    for row in (*odd["arms"], *odd["pooled"]):
+        row["n"], row["gold_mean"] = np.int64(row["n"]), np.float64(row["gold_mean"])
+    odd["reproduce"]["tuple"] = (1, 2)
+    page = report.write_report(odd, tmp_path / "a").read_bytes()
+    assert page == report.write_report(results, tmp_path / "b").read_bytes()
 
 
 def test_markdown_tables_are_whole(results):

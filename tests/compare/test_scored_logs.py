@@ -187,6 +187,9 @@ def test_the_command_says_which_is_better_and_gates(tmp_path, monkeypatch, capsy
     assert said.splitlines()[0].endswith(": better") and "\x1b" not in said
     assert cli.run(["logs", *paths, "--baseline", paths[1], "--gate", "delta_low > 0"]) == 4
     capsys.readouterr()
+    for gate, given in (("delta_lo > 0", paths), ("delta_low >", paths), ("delta > 0", paths[:1])):
+        assert cli.run(["logs", *given, "--gate", gate]) == 2
+    capsys.readouterr()
     assert cli.run(["logs", *paths, "--json", "-"]) == 0
     row = json.loads(capsys.readouterr().out)
     [contrast] = row["contrasts"]

@@ -223,3 +223,35 @@ def test_arms_are_matched_on_labels_and_what_is_not_matched_is_said(store, tmp_p
     assert [cell["result"]["ledger"]["labels"] for cell in own if cell] == [10]
     missed = run_here(write(tmp_path, varied(match={"steps": 50})), store)["confounds"]
     assert [c["field"] for c in missed] == ["match: steps"] and set(missed[0]["arms"]) == {"dpo", "ipo_like"}
+
+
+def test_training_ends_where_arms_have_the_same_of_any_counted_column(store, tmp_path):
+    longer = {**SMALL["settings"], "dpo": {**SMALL["settings"]["dpo"], "max_steps": -1, "num_train_epochs": 4}}
+    free = plan(read_study(write(tmp_path, varied(settings=longer)))).runs[1].train
+    file = write(tmp_path, varied(settings=longer, match={"gradient_tokens": 2000}))
+    results = run_here(file, store)
+    own = {r.arm.name: store.cell(r.train)["result"]["ledger"] for r in plan(read_study(file)).runs if r.train}
+    steps = {name: ledger["steps"] for name, ledger in own.items() if name != "sft"}
+    assert set(steps) == {"dpo", "ipo_like"} and max(steps.values()) < 4 and free not in steps
+    assert all(ledger["gradient_tokens"] >= 2000 for name, ledger in own.items() if name != "sft")
+    assert all(
+        c["field"] == "match: gradient_tokens" for c in results["confounds"]
+    )  # whole steps: named where over 5 %
+
+
+def test_a_match_on_steps_ends_the_schedule_where_training_ends(store, tmp_path):
+    longer = {**SMALL["settings"], "dpo": {**SMALL["settings"]["dpo"], "max_steps": -1, "num_train_epochs": 4}}
+    file = write(tmp_path, varied(settings=longer, match={"steps": 2}))
+    assert run_here(file, store)["confounds"] == []
+    folder = store.artifact(next(r.train for r in plan(read_study(file)).runs if r.arm.name == "dpo"))
+    rates = [json.loads(line)["learning_rate"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert len(rates) == 2 and rates[1] < rates[0] and store.cell(folder.name)["result"]["ledger"]["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("match", "words"), [({"lables": 5}, ["match.lables", "'labels'"]), ({"steps": 0}, ["match.steps", "above 0"])]
+)
+def test_what_arms_cannot_be_matched_on_is_one_clear_line(tmp_path, match, words):
+    with pytest.raises(InputError) as caught:
+        read_study(write(tmp_path, {**SMALL, "match": match}))
+    assert all(w in str(caught.value) for w in ["study.yaml:", *words])

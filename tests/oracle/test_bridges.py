@@ -63,6 +63,13 @@ def test_a_judge_of_pippin_keeps_what_it_said_in_pippins_store(run):
     assert Path(os.environ["PIPPIN_HOME"], "store.db").exists()
 
 
+def test_a_judge_of_pippin_that_fails_on_everything_leaves_all_unscored(run, tmp_path):
+    (tmp_path / "s.py").write_text("def gone(request):\n    raise ConnectionError('gone away')\n")
+    told = run("pippin/judge", {"judge": f"scripted/{tmp_path / 's.py'}:gone:vanilla", "against": "other"})
+    assert told["status"] == "success" and told["unscored"] == [8]
+    assert all(row["value"] is None and "gone away" in row["said"] for row in told["rows"])
+
+
 def test_a_judge_gives_numbers(run):
     told = run("pippin/judge", {"judge": "rating"}, graded=True)
     assert [row["value"] for row in told["rows"]] == [2, 9, 2, 9, None, None, 2, 9]

@@ -150,10 +150,9 @@ def test_the_null_and_a_planted_effect_fast(together: bool) -> None:
 @pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize(("by_seed", "gain"), [(0.0, 0.0), (0.1, 0.3), (0.3, 0.0), (0.3, 0.7), (1.0, 0.3)])
 def test_the_null_and_a_planted_effect(by_seed: float, gain: float, together: bool) -> None:
-    """Where seeds make no difference the claim about the method is conservative: it finds nothing in below 2 %."""
     null, found = power(2000, by_seed, gain, together)
     print(f"\nseeds {by_seed} prompts {gain} together {together}: null {null:.4f} found {found:.4f}")
-    assert (0.005 if by_seed == 0 else 0.02) <= null <= 0.08
+    assert 0.02 <= null <= 0.08
     assert 0.74 <= found <= 0.86
 
 

@@ -87,6 +87,17 @@ def test_equivalence_is_two_one_sided_t_tests() -> None:
     assert (made.p < 0.05) == (max(-low, high) < 0.4)
 
 
+def test_where_nothing_differs_the_number_of_prompts_decides() -> None:
+    """A margin of 0.2 means that a fifth of the prompts differ by 1 at least: 0.8 ** n is the chance of seeing none."""
+    for n in (5, 20):
+        arm = Arm(np.zeros(n), np.arange(n))
+        made = equivalence(arm, arm, 0.2, support=(-1, 1))
+        assert made.p_below == made.p_above == pytest.approx(0.8**n)
+        assert equivalence(arm, arm, 0.2).p == 1.0
+    shifted = equivalence(Arm(np.full(20, 0.5), np.arange(20)), Arm(np.zeros(20), np.arange(20)), 0.2, support=(-1, 1))
+    assert shifted.p_above == 1.0 and shifted.p_below == pytest.approx((1 - 0.7 / 1.5) ** 20)
+
+
 def test_at_the_margin_equivalence_is_claimed_in_one_case_of_twenty() -> None:
     rng, claimed = np.random.default_rng(8), 0
     for _ in range(300):

@@ -152,7 +152,7 @@ def test_a_large_difference_is_found_early() -> None:
 @pytest.mark.parametrize("agree, favour", [(0.3, 0.5), (0.5, 0.9), (0.8, 0.5)])
 def test_the_error_rate_over_all_looks(agree: float, favour: float) -> None:
     found = settled(0.0, agree, favour, 800, 4)
-    print(f"\\njudge agrees {agree}, favours {favour}: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
+    print(f"\njudge agrees {agree}, favours {favour}: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
     assert 0.925 <= found["held"] <= 0.98
     assert found["better"] <= 0.04, "stated: 0.025"
 
@@ -160,6 +160,6 @@ def test_the_error_rate_over_all_looks(agree: float, favour: float) -> None:
 @pytest.mark.slow
 def test_a_good_judge_saves_labels() -> None:
     useless, good = (settled(0.25, agree, 0.5, 300, 5, budget=250) for agree in (0.0, 0.8))
-    print(f"\\nlabels with a useless judge {useless['labels']:.0f}, with a good one {good['labels']:.0f}")
+    print(f"\nlabels with a useless judge {useless['labels']:.0f}, with a good one {good['labels']:.0f}")
     assert good["labels"] < 0.7 * useless["labels"]
     assert min(useless["better"], good["better"]) > 0.85

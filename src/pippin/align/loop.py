@@ -120,7 +120,7 @@ def _rounds(
     """Every round that is not yet done."""
     config, training = context.config, context.training
     rounds = method.rounds(config)
-    while progress.round < rounds and not (progress.round and 0 <= training.max_steps <= progress.step):
+    while progress.round < rounds and not (progress.round and context.over(progress.step)):
         context.round = progress.round
         pool = _pool(method, context, networks, progress, keep, notes)
         if method.restart(config) and progress.step_in_round == 0 and progress.round and pool.examples:
@@ -311,7 +311,7 @@ def _one_round(
     window = pool.window
     terms = [t for t in method.terms if t.active(config)]
     for position in range(progress.step_in_round, steps):
-        if 0 <= training.max_steps <= progress.step:
+        if context.over(progress.step):
             return
         epoch, index = divmod(position, per_epoch)
         order = pool.order(int(digest([context.seed, "order", progress.round, epoch]), 16))
@@ -332,7 +332,7 @@ def _one_round(
         context.ledger.add(steps=1)
         window["loss"].append(torch.tensor([loss]))
         window["grad_norm"].append(torch.tensor([norm]))
-        last = position + 1 == steps or progress.step == training.max_steps
+        last = position + 1 == steps or context.over(progress.step)
         due = progress.step == 1 or progress.step % max(1, training.logging_steps) == 0
         if due or (last and progress.round + 1 == method.rounds(config)):
             joined = {name: torch.cat(values) for name, values in sorted(window.items())}

@@ -25,7 +25,7 @@ from pippin.align.method import Method, State
 from pippin.align.settings import Settings
 from pippin.align.trackers import Mirror
 from pippin.core import catalog
-from pippin.core.errors import InputError
+from pippin.core.errors import InputError, UnknownName
 from pippin.core.run import Ledger, data_digest, environment, peak_memory, write_json
 from pippin.core.types import Group, Prompt, canonical, to_row
 from pippin.feedback.collapse import Rule, collapse
@@ -38,6 +38,8 @@ from pippin.lm.reward import Gauge, RewardModel, load_reward
 FILE = "pippin_run.json"
 FEEDBACK = "Give --feedback gold, a model, or python/FILE.py:function"
 DEVELOP_TOKENS = 64  # of a development response, where the method does not sample and so states no length
+COUNTED = ("prompts_seen", "policy_tokens_sampled", "scorer_calls", "judge_calls", "gradient_tokens", "steps")
+"""Columns of the ledger that a budget may name: what each step adds to, alike on every machine."""
 Json = dict[str, Any]
 
 
@@ -68,6 +70,7 @@ def align(
     feedback: str | None = None,
     template: str | None = None,
     rule: Rule | None = None,
+    budget: Mapping[str, float] | None = None,
     report: Callable[[Mapping[str, float]], None] | None = None,
     mirror: Mirror | None = None,
 ) -> Run:
@@ -85,6 +88,7 @@ def align(
         development: prompts for choosing settings or checkpoints, scored by ``judge``.
         template: a file with a chat template to use in place of the model's own.
         rule: how judgements become preferences; the default drops ties.
+        budget: column of the ledger -> amount: training ends with the first step that reaches one of them.
         report, mirror: receive each line of metrics: a progress bar, trackers (:func:`pippin.align.trackers.mirror`).
 
     Raises:
@@ -110,6 +114,7 @@ def align(
         compare=interventions.only_scores(comparer(judging) if judging else None, "comparisons", chosen.training),
         segments=interventions.only_scores(segments(judging) if judging else None, "segments", chosen.training),
         feedback=feedback_of(feedback, chosen.training.seed) if feedback else None,
+        budget=_budget(budget or {}),
     )
     _require(method, name, context)
     interventions.fits(name, method, chosen.own, chosen.training)
@@ -127,6 +132,7 @@ def align(
         "reward": reward,
         "judge.dev": judge,
         **({"feedback": feedback} if feedback else {}),
+        **({"budget": canonical(dict(context.budget))} if budget else {}),
         **chosen.flat(name),
         **{f"library.{k}": v for k, v in environment().items()},
     }
@@ -166,6 +172,18 @@ def align(
         _close(run)
     distributed.wait()  # what comes next may read the folder
     return run
+
+
+def _budget(budget: Mapping[str, float]) -> dict[str, float]:
+    """What training can end by: amounts that grow with every step.
+
+    Raises:
+        UnknownName: another column.
+    """
+    for column in budget:
+        if column not in COUNTED:
+            raise UnknownName("column that training can end by", column, COUNTED)
+    return {column: float(amount) for column, amount in budget.items()}
 
 
 def _close(run: Run) -> None:

@@ -98,6 +98,12 @@ class Context:
     segments: Segments | None = None
     feedback: Feedback | None = None
     reference: Policy | None = None  # the policy as it was at the start, where the method has one
+    budget: Mapping[str, float] = field(default_factory=dict)  # ledger column -> amount at which training ends
+
+    def over(self, step: int) -> bool:
+        """Whether training ends after so many steps: ``max_steps`` is reached, or the budget used up."""
+        spent = any(getattr(self.ledger, column) >= amount for column, amount in self.budget.items())
+        return spent or 0 <= self.training.max_steps <= step
 
     @property
     def room(self) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pippin.app.console import Console
-    from pippin.compare.cells import Cell, Plan
+    from pippin.compare.cells import Cell
 
 Json = dict[str, Any]
 
@@ -23,7 +23,7 @@ def show(console: Console, file: str, *, workers: int, freeze: bool) -> None:
     Raises:
         InputError, UnknownName: the study cannot be run as it is.
     """
-    from pippin.compare import costs, detect, looks
+    from pippin.compare import axes, costs, design, detect, extend, looks
     from pippin.compare import freeze as freezing
     from pippin.compare.plan import plan, plan_trials
     from pippin.compare.study import read_study
@@ -36,6 +36,8 @@ def show(console: Console, file: str, *, workers: int, freeze: bool) -> None:
     made = stages[-1]
     tried, trials = plan_trials(study) if points(study.tuning) else ({}, ())
     with Store() as store:
+        if study.extend:
+            extend.bring(study.extend, store)
         stored = {key for key in {**made.cells, **tried} if store.cell(key) is not None}
         tuned = {trial.arm for trial in trials if trial.baseline}
         first = {run.train for run in made.runs if run.seed == study.seeds[0] and run.arm.name in tuned}
@@ -55,7 +57,8 @@ def show(console: Console, file: str, *, workers: int, freeze: bool) -> None:
     console.table(("arm", "seed", "decoding", ""), arms)
     console.table(*_cells(made.cells, stored))
     console.table(("it will take", ""), costs_rows(estimate, workers))
-    fraction = _design(made)
+    labels = {axis: list(values) for axis, values in axes.spread(study).items()}
+    fraction = design.told(labels, study.design, study.baseline)
     if wanted:
         console.say(f"the study may end at the look after {wanted.at[0]} {wanted.over}; this is what all of it takes")
     for line in (*caveats(estimate), seen["sentence"], fraction["sentence"] if fraction else ""):
@@ -125,13 +128,3 @@ def frozen_line(frozen: Json) -> str:
 
 def _range(value: Json) -> str:
     return f"{value['planned']:.1f} ({value['low']:.1f} to {value['high']:.1f})"
-
-
-def _design(made: Plan) -> Json | None:
-    """What a fraction of the axes' points cannot tell apart; None where all are run."""
-    from pippin.compare import axes, design
-
-    if made.study.design == "full":
-        return None
-    spread = {axis: list(values) for axis, values in axes.spread(made.study).items()}
-    return design.aliases(spread, made.study.design, design.point_of(spread, made.study.baseline))

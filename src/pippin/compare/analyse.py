@@ -8,10 +8,21 @@ from typing import Any
 import numpy as np
 
 from pippin import stats
-from pippin.compare import confounds, diverged, exhibits, inference, looks, values, watched
+from pippin.compare import (
+    confounds,
+    diverged,
+    exhibits,
+    imported,
+    inference,
+    kept,
+    looks,
+    studied_people,
+    values,
+    watched,
+)
 from pippin.compare.cells import ArmRun, Plan
 from pippin.compare.spec import judge_scores
-from pippin.compare.values import METHOD, Pooled, Said, correct, difference
+from pippin.compare.values import METHOD, Pooled, Said, correct, difference, support
 from pippin.core.run import Ledger, environment
 from pippin.core.store import Store
 from pippin.core.types import Estimate
@@ -61,10 +72,13 @@ def analyse(plan: Plan, store: Store, command: str, looked: Json | None = None) 
         "variance": inference.variance(pool),
         "equivalence": inference.equivalence(plan, pool, study.margin),
         "effects": inference.effects(plan, pool),
+        "people": kept.fact("people", lambda: studied_people.corrected(plan, store)),
         "looks": looked,
         "confounds": found,
         "settings": settings,
         "not_declared": undeclared,
+        "notes": confounds.notes(plan, store),
+        "manifests": {r.arm.name: confounds.manifest(r, plan, store) for r in reversed(plan.runs)},
         "curves": [exhibits.curve(n, s, store.cell(key), study.curves[n]) for (n, s), key in plan.curves.items()]
         + watched.curves(plan, store, name),
         "learning": exhibits.learning(plan, store),
@@ -79,7 +93,7 @@ def _row(run: ArmRun, decoding: str, plan: Plan, store: Store, said: Said, name:
     """One arm, seed and decoding, against the baseline of the same seed and decoding."""
     study = plan.study
     mine = said[run.arm.name, run.seed, decoding]
-    mean = stats.mean(mine.values, mine.prompts, support=_support(plan.judge))
+    mean = stats.mean(mine.values, mine.prompts, support=support(plan.judge))
     answered = store.cell(run.responses[decoding])
     assert answered is not None
     result = answered["result"]
@@ -129,7 +143,7 @@ def _pooled(plan: Plan, pool: Pooled, claimed: Sequence[Json], name: str) -> lis
     rows: list[Json] = []
     for (arm, decoding), v in pool.items():
         seeds = v.seeds if v.trained and v.speaks_of_method else None
-        mean = stats.mean(v.values, v.prompts, seeds=seeds, support=_support(judges[arm]))
+        mean = stats.mean(v.values, v.prompts, seeds=seeds, support=support(judges[arm]))
         claim: Mapping[str, Any] = claims.get((arm, decoding), {})
         row: Json = {
             "name": arm,
@@ -169,10 +183,6 @@ def _pairs(pool: Pooled) -> list[Json]:
     return [{k: v for k, v in row.items() if k != "p"} for row in rows]
 
 
-def _support(judge: str) -> tuple[float, float] | None:
-    return (0.0, 1.0) if judge == "gold" or not judge_scores(judge.partition(", ")[0]) else None
-
-
 def _kl(run: ArmRun, decoding: str, store: Store) -> Json:
     empty = {"kl": None, "kl_low": None, "kl_high": None, "kl_kind": None}
     cell = store.cell(run.kl) if run.kl and decoding != "greedy" else None
@@ -205,7 +215,7 @@ def _ledger(run: ArmRun, plan: Plan, store: Store, answered: Json) -> Json:
 
 def _note(run: ArmRun, store: Store) -> str:
     if run.train is None:
-        return "made elsewhere" if run.external else ""
+        return "; ".join(["made elsewhere", *_notes_of_papers(run, store)]) if run.external else ""
     done = store.cell(run.train)
     state = done["result"]["state"] if done else {}
     metrics = done["result"]["metrics"] if done else {}
@@ -215,6 +225,16 @@ def _note(run: ArmRun, store: Store) -> str:
     if "best_round" in metrics:
         told.append(f"round {metrics['best_round']}, chosen on development prompts")
     return "; ".join([*told, *watched.warnings(run.train, store)])
+
+
+def _notes_of_papers(run: ArmRun, store: Store) -> list[str]:
+    """What was noticed while an arm made elsewhere was read: answers that met no prompt, files that are not opened."""
+    answered = [store.cell(key) for key in run.responses.values()]
+    notes = [note for cell in answered if cell for note in cell["result"].get("notes", ())]
+    path = (run.external or {}).get("path")
+    if path and not notes:
+        notes = kept.fact(f"notes of {path}", lambda: list(imported.read_arm(str(path)).notes))
+    return list(dict.fromkeys(notes))
 
 
 def _decision(pooled: Sequence[Json], claimed: Sequence[Json], base: str, decoding: str, name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import stat
 import zipfile
 import zlib
@@ -25,7 +26,7 @@ LIST = "bundle.json"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*){0,3}")
 MEMBERS = 200_000
 BYTES = 8 << 30  # of all members together, unpacked
-LINE = 256 << 20  # of one line
+WHOLE = 512 << 20  # of a member, or a line of one, that is held in memory
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -94,10 +95,21 @@ class Archive:
         """A member whole.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none, or it is too large to be held in memory.
         """
         with self._open(name) as member:
+            if self._entries[name].file_size > WHOLE:
+                raise self._refused(f"a member of more than {WHOLE >> 20} MiB", name)
             return member.read()
+
+    def copy(self, name: str, path: Path) -> None:
+        """Write a member to a path of the caller's choice.
+
+        Raises:
+            InputError: there is none.
+        """
+        with self._open(name) as member, path.open("wb") as file:
+            shutil.copyfileobj(member, file)
 
     def json(self, name: str) -> Any:
         """A member as JSON.
@@ -110,8 +122,8 @@ class Archive:
     def rows(self, name: str) -> Iterator[Any]:
         """A member as lines of JSON."""
         with self._open(name) as member:
-            while line := member.readline(LINE + 1):
-                if len(line) > LINE:
+            while line := member.readline(WHOLE + 1):
+                if len(line) > WHOLE:
                     raise self._refused("a line of this member is too long", name)
                 yield self._parsed(line, name)
 

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pippin.compare import design
 from pippin.compare.spec import EVALUATION_KEYS, STAGE_KEYS, Json, kind_of, references, split_settings
 from pippin.core import catalog
 from pippin.core.errors import InputError, UnknownName
@@ -52,10 +53,12 @@ def spread(study: Study) -> dict[str, dict[str, Any]]:
 
 
 def arms(study: Study) -> list[Arm]:
-    """Every arm in the order of the axes' values, then the baselines that are no point of the axes; no external one."""
+    """Every arm of the design in the order of the axes' values, then the baselines that are no point of the axes; no
+    external one."""
     axes = spread(study)
-    points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
-    return [_arm(study, axes, labels) for labels in points] + _standing(study)
+    labels = {axis: list(values) for axis, values in axes.items()}
+    points = design.points(labels, study.design, design.point_of(labels, study.baseline))
+    return [_arm(study, axes, point) for point in points] + _standing(study)
 
 
 def baselines(study: Study, made: Sequence[Arm], theirs: Sequence[str] = (), where: str = "baseline") -> dict[str, str]:
@@ -86,7 +89,7 @@ def external_baseline(study: Study, entry: Mapping[str, Any], made: Sequence[Arm
     Raises:
         InputError: it does not say which.
     """
-    told = {axis: str(entry[axis]) for axis in study.axes if axis in entry}
+    told = {axis: str(entry[axis]) for axis, values in spread(study).items() if str(entry.get(axis)) in values}
     fitting = {held[arm.name] for arm in made if arm.name in held and told == _shared(told, arm.labels)}
     if len(fitting) != 1:
         raise InputError("which baseline an external arm is held against is not clear", where=str(entry.get("name")),
@@ -180,6 +183,17 @@ def _shared(a: Mapping[str, str], b: Mapping[str, str]) -> dict[str, str]:
     return {k: v for k, v in a.items() if b.get(k) == v}
 
 
+def check_values(study: Study, where: str) -> None:
+    """Refuse an axis without values.
+
+    Raises:
+        InputError: with the axis.
+    """
+    for axis, values in study.axes.items():
+        if not isinstance(values, (Mapping, list, tuple)) or not values:
+            raise InputError("an axis has no values", where=f"{where}.{axis}", expected="a list, or name: value")
+
+
 def check_axes(study: Study, where: str) -> None:
     """Refuse an axis that no arm can take.
 
@@ -188,8 +202,6 @@ def check_axes(study: Study, where: str) -> None:
     """
     used = _used(study)
     for axis, values in study.axes.items():
-        if not isinstance(values, (Mapping, list, tuple)) or not values:
-            raise InputError("an axis has no values", where=f"{where}.{axis}", expected="a list, or name: value")
         sets = [v for v in values.values() if isinstance(v, Mapping)] if isinstance(values, Mapping) else []
         if axis == "method" or axis == "decoding":
             continue

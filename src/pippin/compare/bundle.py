@@ -150,7 +150,7 @@ def analysed_again(path: str | Path) -> Reopened:
         with Store(Path(place) / "store.db") as store:
             unpack(held, store)
             with kept.keeping(kept.Facts(facts_of(held), complete=True)):
-                fresh = _analysed(plan, store, stated)
+                fresh = _of_theirs(plan, store, stated, held.where)
         results = json.loads(json.dumps({**stated, **fresh, **{key: stated[key] for key in STATED}}))
     return Reopened(results, tuple(key for key in sorted(results) if results[key] != stated.get(key)))
 
@@ -205,7 +205,7 @@ def unpack(held: archive.Archive, store: Store, renamed: Mapping[str, str] | Non
         if kind == "artifacts" and mine is not None and store.artifact(mine) is None:
             with store.writing(mine) as folder:
                 for text in (t for t in TEXTS if f"artifacts/{key}/{t}" in held):
-                    (folder / text).write_bytes(held.bytes(f"artifacts/{key}/{text}"))
+                    held.copy(f"artifacts/{key}/{text}", folder / text)
     if renamed is None:
         store.add_judgements(judgement_from_row(row, where=held.where) for row in held.rows("judgements.jsonl"))
         store.add_calls(from_row(Call, row, where=held.where) for row in held.rows("calls.jsonl"))
@@ -248,6 +248,20 @@ def _analysed(plan: Plan, store: Store, stated: Json) -> Json:
     from pippin.compare.analyse import analyse
 
     return analyse(plan, store, str(stated["reproduce"]["command"]), stated.get("looks"))
+
+
+def _of_theirs(plan: Plan, store: Store, stated: Json, where: str) -> Json:
+    """As :func:`_analysed`, of cells that someone else made.
+
+    Raises:
+        InputError: they are not what the analysis reads.
+    """
+    try:
+        return _analysed(plan, store, stated)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, AssertionError, RecursionError) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise InputError("cells that this version does not read", where=where, found=found,
+                         mend="Open the bundle with the Pippin that made it") from error  # fmt: skip
 
 
 def _members(results: Json, plan: Plan, seen: _Seen, facts: kept.Facts) -> dict[str, Iterable[bytes]]:

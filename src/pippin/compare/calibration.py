@@ -27,7 +27,7 @@ from pippin.core.types import Sampling, digest
 BASE = "world/base"
 LARGER = 6_000_000  # parameters, about: large enough that arithmetic is most of the cost
 INTERVAL = 500
-FORMAT = 1  # raised when other things are measured
+FORMAT = 2  # raised when other things are measured
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Rates:
     """CPU seconds of one of each, for a model of ``parameters``.
 
     Attributes:
-        start: a worker process, from nothing to its first cell.
+        start: a worker process, from nothing to its first cell, and what its first cells take more than others.
         load: a model read from its folder.
         row: a prompt or response read from a source and tokenised.
         run: a training run beside its steps: folders, copies, the saved model.
@@ -125,20 +125,34 @@ def measure(size: str) -> Rates:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as made:
         model = BASE if size == "small" else _larger(Path(made))
+        before = time.process_time()
         policy = load_policy(model)
+        first = time.process_time() - before
         load = _cpu(lambda: load_policy(model))
         row, (prompts, ids) = _reading(policy)
         pass_, drawn = _decoding(policy, ids)
-        run, step, trained = _training(model, Path(made), few=size != "small")
+        run, step, trained, warm = _training(model, Path(made), few=size != "small")
         drawn_texts = policy.respond(prompts, n=1, sampling=Sampling(1.0, 1.0, 64, 0), purpose="feedback")
         lengths = [sum(policy.chat.example(p.messages, r.text, ended=r.stop == "end")[1])
                    for p, r in zip(prompts, drawn_texts, strict=True)]  # fmt: skip
         scored, compared = _judging(prompts, drawn_texts)
         parameters = sum(p.numel() for p in policy.model.parameters())
         return Rates(
-            parameters, started, load, row, run, step, trained, _forward(policy, ids), pass_, drawn, scored, compared,
-            _interval(), sum(lengths) / len(lengths),
-        )  # fmt: skip
+            parameters=parameters,
+            start=started + max(0.0, first - load) + warm,
+            load=load,
+            row=row,
+            run=run,
+            step=step,
+            trained=trained,
+            forward=_forward(policy, ids),
+            pass_=pass_,
+            drawn=drawn,
+            scored=scored,
+            compared=compared,
+            interval=_interval(),
+            length=sum(lengths) / len(lengths),
+        )
 
 
 def _cpu(work: Callable[[], Any], times: int = 1) -> float:
@@ -197,8 +211,9 @@ def _decoding(policy: Any, ids: list[list[int]]) -> tuple[float, float]:
     return max(few - 16 * drawn, 0.1 * few), drawn
 
 
-def _training(model: str, folder: Path, few: bool) -> tuple[float, float, float]:
-    """(a run, a step, a token) of supervised fine-tuning: three runs of other sizes, solved."""
+def _training(model: str, folder: Path, few: bool) -> tuple[float, float, float, float]:
+    """(a run, a step, a token, what the first run of a process takes more) of supervised fine-tuning: three runs of
+    other sizes, solved."""
     import numpy as np
 
     from pippin.align.run import align
@@ -216,12 +231,11 @@ def _training(model: str, folder: Path, few: bool) -> tuple[float, float, float]
 
         before = time.process_time()
         ledger = run().ledger
-        if number:  # the first warms up
-            spent.append(time.process_time() - before)
-            seen.append([1.0, ledger.steps, ledger.gradient_tokens])
-    told = np.linalg.solve(np.array(seen), np.array(spent))
-    floor = [0.02, 1e-4, 1e-7]
-    return tuple(float(max(value, least)) for value, least in zip(told, floor, strict=True))  # type: ignore[return-value]
+        spent.append(time.process_time() - before)
+        seen.append([1.0, ledger.steps, ledger.gradient_tokens])
+    told = np.maximum(np.linalg.solve(np.array(seen[1:]), np.array(spent[1:])), [0.02, 1e-4, 1e-7])
+    run_, step, token = told.tolist()
+    return run_, step, token, max(0.0, spent[0] - float(np.array(seen[0]) @ told))
 
 
 def _forward(policy: Any, ids: list[list[int]]) -> float:

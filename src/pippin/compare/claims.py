@@ -10,6 +10,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from pippin.core.errors import StoreError
 from pippin.core.store import Store
 
 
@@ -21,10 +22,17 @@ class Claims:
         self.held: dict[str, int] = {}
 
     def take(self, key: str) -> bool:
-        """Whether the cell is this process's to run now; False while another has it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Whether the cell is this process's to run now; False while another has it.
+
+        Raises:
+            StoreError: the folder of claims cannot be written.
+        """
         path = self.folder / key
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StoreError(f"{self.folder}: cannot be written: {error.strerror}") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _same(handle, path):  # else it was given back and removed in between

@@ -85,6 +85,7 @@ def of_plan(plan: Plan, store: Store, read: Read | None = None) -> tuple[list[Js
             flat = {r.arm.name: manifests.resolve(r, plan, read, decoding) for r in answering}
             declared = {r.arm.name: _declared(r, plan) for r in answering}
             confounds, own, silent = differences(flat, declared)
+            confounds += _starts(flat, declared, {c["field"] for c in confounds})
             for confound in confounds:
                 found.setdefault(confound["field"], confound)
             for setting in own:
@@ -166,6 +167,21 @@ def _alike(said: Mapping[str, Said]) -> list[list[str]]:
 
 
 # ---------------------------------------------------------------------- what no single field of a manifest says
+
+
+def _starts(flat: Mapping[str, Manifest], declared: Mapping[str, Sequence[str]], found: set[str]) -> list[Json]:
+    """Methods that read preferences and methods that sample, which start from one policy where a study is fair. What
+    learns from demonstrations may make that policy, and so starts earlier."""
+    names = ("start (preferences)", "start (prompts)")
+    if found & set(names):
+        return []
+    known = {
+        arm: said
+        for arm, own in flat.items()
+        for name in names
+        if (said := own.get(name)) and name not in declared[arm] and said.value != NOT_DECLARED
+    }
+    return [_confound(names[1], {a: str(s) for a, s in known.items()})] if len(_alike(known)) > 1 else []
 
 
 def _place(store: Store) -> Callable[[str], str]:

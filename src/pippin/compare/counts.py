@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -28,6 +28,7 @@ UNTIED = 0.9  # of the pairs of a prompt's answers
 CHARACTERS = 4  # of a token, where a model's tokenizer is not at hand
 PROGRAMS = ("gold", "rule", "python", "recorded", "simulated", "person")
 READERS = ("rm", "reward_model", "implicit")
+RECORDED = 512  # tokens of a recorded answer, at most
 SAMPLE = 200  # rows of a source that are tokenised
 
 
@@ -214,6 +215,9 @@ class Scene:
 
     def _respond(self, made: Counts, spec: Json) -> None:
         rows, limit = self.prompts(spec["prompts"], spec["policy"]), spec["max_tokens"]
+        if "before" in spec:  # the first of them are answered by then
+            known = self.cells[CELL.findall(spec["before"])[0]].spec["prompts"]
+            rows = replace(rows, prompts=rows.prompts - self.prompts(known, spec["policy"]).prompts)
         draws, reward = self._recipe(spec["policy"])
         made.add(loads=1, rows=rows.prompts * (1 + spec["n"]))
         self.draw(made, rows, spec["n"] * draws, self.length(spec["policy"], limit), limit)
@@ -229,10 +233,13 @@ class Scene:
         orders = 2 if spec["orders"] == "both" else 1
         self.compare(made, spec["judge"], rows, pairs * orders / 2, length)
 
+    def _import(self, made: Counts, spec: Json) -> None:
+        made.add(rows=2 * self.prompts(spec["prompts"], spec["path"]).prompts)
+
     def _judge(self, made: Counts, spec: Json) -> None:
-        answered = self.cells[CELL.findall(spec["responses"])[0]].spec
-        rows = self.prompts(spec["prompts"], answered["policy"])
-        length = self.length(answered["policy"], answered["max_tokens"])
+        answered = {"n": 1, "max_tokens": RECORDED, **self.cells[CELL.findall(spec["responses"])[0]].spec}
+        policy = answered.get("policy") or answered["path"]
+        rows, length = self.prompts(spec["prompts"], policy), self.length(policy, answered["max_tokens"])
         made.add(rows=rows.prompts * answered["n"])
         if "against" in spec:
             self.compare(made, spec["judge"], rows, rows.prompts * answered["n"], length)

@@ -111,7 +111,9 @@ class Decided:
     def decision(self) -> str:
         """One sentence with its interval."""
         if not self.looks:
-            return "cannot tell yet: nobody has labelled a pair"
+            return (
+                "cannot tell yet: too few pairs are labelled" if self.labels else "cannot tell yet: no pair is labelled"
+            )
         seen = self._seen()
         if self.stopped == "decided":
             below = f", below the {self.worth:g} worth having" if self.looks[-1].verdict == "not better" else ""
@@ -204,9 +206,7 @@ def decide(
     made = pairs(v1, v2)
     if not made:
         raise nothing_in_common((first, second))
-    pool = sorted(
-        (p for p in made if p.first.text != p.second.text), key=lambda pair: number(draw.seed, "judged", pair)
-    )
+    pool = _pool(made, draw.seed)
     each = _calls(working, pool)
     most = len(pool) if terms.calls is None else min(len(pool), terms.calls // each)
     budget = most if terms.labels is None else min(most, terms.labels)
@@ -232,8 +232,9 @@ def decide(
         ends = {name: over_all(one, share) for name in ("delta", "alone", "bias") if (one := getattr(told, name))}
         return replace(told, **ends)
 
-    wanted, found = state.unlabelled(labels), None
+    found, wanted = None, 0
     while (look := len(state.looks)) < len(planned) and planned[look] <= budget and not _is_over(state.looks):
+        state.unlabelled(labels)
         size = min(most, decisions.JUDGED * planned[look])
         if look == len(state.sizes):
             state.draw(np.nan_to_num(2 * credited(size) - 1), labels, planned[look], draw.seed)
@@ -243,23 +244,30 @@ def decide(
         found = corrected(size, levels[look])
         state.looks.append(_look(state, labels, found, levels[look], terms.worth))
         state.save()
+    left = state.unlabelled(labels)
     state.only_drawn(labels)
     if wanted:
         found = None
         credited(state.sizes[-1])  # stored by now; what failed is asked again
         state.write(labels, draw.seed, len(made) - len(pool))
-    elif found is None:  # all looks were taken before
+    elif found is None and state.looks and not left:  # all looks were taken before
         found = corrected(state.sizes[-1], levels[len(state.looks) - 1])
     stopped = (
         "labels wanted" if wanted else "decided" if _is_over(state.looks)
         else "label budget" if budget == terms.labels else "call budget" if most < len(pool) else "every pair"
     )  # fmt: skip
     return Decided(
-        v1, v2, working.info, terms.worth, tuple(state.looks), planned, stopped, len(state.drawn) - wanted, wanted,
-        each * state.sizes[-1], state.sizes[-1], len(pool), len(made) - len(pool),
+        v1, v2, working.info, terms.worth, tuple(state.looks), planned, stopped, len(state.drawn) - left, wanted,
+        each * state.sizes[-1], state.sizes[-1], len(pool), sum(p.first.text == p.second.text for p in made),
         Counter(str(c.outcome) for c in choices), found, str(file),
         (*cautions((v1, v2), working, judge), *(found.cautions if found else ())),
     )  # fmt: skip
+
+
+def _pool(made: Sequence[Pair], seed: int) -> list[Pair]:
+    """The pairs of different texts, each once, in the random order in which they are judged."""
+    different = {waves.pair_key(pair): pair for pair in made if pair.first.text != pair.second.text}
+    return sorted(different.values(), key=lambda pair: number(seed, "judged", pair))
 
 
 def _look(state: Waves, labels: Labels, found: People, level: float, worth: float) -> Look:

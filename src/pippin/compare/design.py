@@ -75,13 +75,13 @@ def aliases(axes: Axes, design: Any = "full", baseline: Mapping[str, str] | None
         return made
     chosen = points(axes, design, baseline)
     made["points"] = len(chosen)
-    told = f"{len(chosen)} of {whole} combinations"
+    share = f"{len(chosen)} of {whole} combinations"
     if size is None:
         base = _base(axes, baseline)
         at = ", ".join(f"{axis} {base[axis]}" for axis in varied)
         made["design"] = "one_factor"
         made["sentence"] = (
-            f"{told}, one change at a time: what a change does is known where the others stand at {at}, and whether "
+            f"{share}, one change at a time: what a change does is known where the others stand at {at}, and whether "
             "changes add up is not known."
         )
         return made
@@ -89,11 +89,16 @@ def aliases(axes: Axes, design: Any = "full", baseline: Mapping[str, str] | None
     if generators is not None:
         resolution = min(word.bit_count() for word in _relation(generators))
         made |= {"design": "regular", "resolution": resolution, "mixed": _regular_mixed(generators, varied)}
-        made["sentence"] = f"{told}, a regular fraction of resolution {_ROMAN[resolution]}. " + _say(made)
+        made["sentence"] = f"{share}, a regular fraction of resolution {_ROMAN[resolution]}. " + _say(made)
         return made
     made |= {"design": "optimal", "mixed": _optimal_mixed(axes, chosen)}
-    made["sentence"] = f"{told}, chosen so that each axis is told best by itself. " + _say(made)
+    made["sentence"] = f"{share}, chosen so that each axis is told best by itself. " + _say(made)
     return made
+
+
+def told(axes: Axes, design: Any, baseline: str) -> Json | None:
+    """:func:`aliases` of a study's design and baseline by name; None where every point is run."""
+    return None if design == "full" else aliases(axes, design, point_of(axes, baseline))
 
 
 def point_of(axes: Axes, name: str) -> Point:

@@ -82,10 +82,18 @@ def read(said: Any, taken: frozenset[str] = frozenset()) -> Theirs:
 
 
 def bring(said: Any, store: Store) -> None:
-    """Put the cells of a study's ``extend`` into the store, under the keys that :func:`read` gives them."""
+    """Put the cells of a study's ``extend`` into the store, under the keys that :func:`read` gives them.
+
+    Raises:
+        InputError: a cell of its plan is not in the bundle. It would be run here, as someone else wrote it.
+    """
     with archive.opened(_said(said)[0]) as held:
         _, plan = bundle.contents(held)
-        bundle.unpack(held, store, _renamed(held, plan))
+        renamed = _renamed(held, plan)
+        bundle.unpack(held, store, renamed)
+        lost = [plan.cells[key].label for key, mine in renamed.items() if store.cell(mine) is None]
+    if lost:
+        raise InputError("a bundle without all of its cells", where=str(_said(said)[0]), found=lost[0])
 
 
 def judged(run: ArmRun, baseline: ArmRun | None, judge: str, add: Callable[[str, Json, str], str]) -> ArmRun:

@@ -6,7 +6,7 @@ sentence of its own. A method's own fields, ``method.NAME.*``, are settings and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -139,7 +139,7 @@ def field_of(name: str) -> Field | None:
     return next((f for f in FIELDS if f.name == name or ("*" in f.name and fnmatchcase(name, f.name))), None)
 
 
-def set_by(keys: Iterator[str] | set[str]) -> set[str]:
+def set_by(keys: Iterable[str]) -> set[str]:
     """The fields that these keys of an arm set; a key that sets none stands for the field of its own name.
 
     >>> sorted(set_by({"max_length", "packing"}))

@@ -14,7 +14,7 @@ from pippin.compare.svg import Span
 from pippin.compare.tables import BOUND, ArmRows, Names, arm_order, arm_rows, decodings, is_baseline, tone
 from pippin.compare.wording import Results
 
-_STEPS = 120  # points of a learning curve at most
+_STEPS = 120  # points of a learning curve at most; half as many where there are many arms
 
 
 @dataclass(frozen=True)
@@ -233,13 +233,14 @@ def _told(rows: Sequence[Mapping[str, Any]], names: Names) -> str:
 def learning_figures(results: Results) -> list[Figure]:
     """Learning curves: a group per metric, a small chart per arm, a line per seed."""
     names, found = Names.of(results), []
-    runs = [r for r in w.items(results, "learning") if _steps(r)]
+    runs = [r for r in w.items(results, "learning") if _steps(r, _STEPS)]
+    most = _STEPS // 2 if len(arm_order(arm_rows(results))) > w.MANY else _STEPS
     arms = list(dict.fromkeys([*arm_order(arm_rows(results)), *(str(r["arm"]) for r in runs)]))
     for i, metric in enumerate(dict.fromkeys(str(r["metric"]) for r in runs)):
         panels: dict[str, list[Series]] = {}
         for run in (r for r in runs if str(r["metric"]) == metric):
             held = panels.setdefault(str(run["arm"]), [])
-            along = _steps(run)
+            along = _steps(run, most)
             ink = arms.index(str(run["arm"]))
             held.append(Series(tuple(s for s, _ in along), tuple(Span(v) for _, v in along), ink, len(held)))
         shared = metric.endswith(names.metric)
@@ -251,9 +252,9 @@ def learning_figures(results: Results) -> list[Figure]:
     return found
 
 
-def _steps(run: Mapping[str, Any]) -> list[tuple[float, float]]:
+def _steps(run: Mapping[str, Any], most: int) -> list[tuple[float, float]]:
     """The points of a learning curve; of many every second, third ..., the last one among them."""
     points = list(run.get("points") or ())
-    points = points[:: -max(1, -(-len(points) // _STEPS))]
+    points = points[:: -max(1, -(-len(points) // most))]
     pairs = [(w.finite(p[0]), w.finite(p[1])) for p in points]
     return sorted((x, y) for x, y in pairs if x is not None and y is not None)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from pippin import stats
 from pippin.compare.cells import Plan
-from pippin.compare.values import METHOD, RUNS, SCOPES, Pooled, Values, comparable, contrast, correct
+from pippin.compare.values import METHOD, RUNS, SCOPES, Pooled, Values, comparable, contrast, correct, support
 from pippin.core.types import Estimate, Scope
 from pippin.stats.components import FACTORS
 
@@ -65,7 +66,8 @@ def equivalence(plan: Plan, pool: Pooled, margin: float | None) -> Json | None:
             found = comparable((pool[arm, decoding], pool[base, decoding]), scope)
             if found is not None:
                 (a, b), together = found
-                made = stats.equivalence(a, b, margin, together=together)
+                reach = (-1.0, 1.0) if support(plan.judge) else None
+                made = stats.equivalence(a, b, margin, together=together, support=reach)
                 rows.append({
                     "name": arm, "baseline": base, "decoding": decoding, "scope": scope, "delta": made.estimate.value,
                     "low90": made.estimate.low, "high90": made.estimate.high, "p": made.p,
@@ -213,7 +215,7 @@ def _size(arms: Sequence[stats.Arm], together: bool, alpha: float) -> float | No
 
 def _planned(effect: float, arms: Sequence[stats.Arm], together: bool, scope: Scope, comparisons: int) -> Json:
     alpha = LEVEL / comparisons
-    n = len(np.intersect1d(*(np.asarray(arm.clusters)[~np.isnan(np.asarray(arm.values))] for arm in arms)))
+    n = len(reduce(np.intersect1d, (np.asarray(arm.clusters)[~np.isnan(np.asarray(arm.values))] for arm in arms)))
     corrected = f", corrected for {comparisons} comparisons," if comparisons > 1 else ""
     if scope == RUNS:
         more = math.ceil(_prompts_needed(effect / 2, arms, together, alpha))

@@ -23,7 +23,8 @@ TRAINING = ("world/train", "world/demonstrations")
 def shared_prompts(plan: Plan) -> dict[str, str]:
     """``train and test`` -> how many of which prompts, for every two sets that share some."""
     sets, seeds = plan.study.prompts, (*plan.study.seeds, 0)
-    test = _keys(p for name in {r.evaluation["prompts"] for r in plan.runs} for p in inputs.read_prompts(name, 0))
+    asked = {r.evaluation["prompts"] for r in plan.runs if "bundle" not in (r.external or {})}  # theirs may not be here
+    test = _keys(p for name in asked for p in inputs.read_prompts(name, 0))
     dev = _keys(p for seed in dict.fromkeys(seeds) if sets.dev for p in inputs.read_prompts(sets.dev, seed))
     train = _keys(p for seed in plan.study.seeds if sets.train for p in inputs.read_prompts(sets.train, seed))
     found: dict[str, str] = {}
@@ -53,6 +54,8 @@ def _read_by_arms(plan: Plan) -> Iterator[tuple[str, set[Key]]]:
     sets, read = plan.study.prompts, dict[tuple[str, int], set[Key]]()
     asked = [sets.dev, *(run.evaluation["prompts"] for run in plan.runs)]
     for run in plan.runs:
+        if "bundle" in (run.external or {}):
+            continue
         sources: list[tuple[str, int]] = []
         for key in plan.lineage(run.train):
             spec = plan.cells[key].spec

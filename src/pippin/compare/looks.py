@@ -115,8 +115,8 @@ def judged(looks: Looks, taken: Sequence[Sequence[Json]], margin: float | None =
         decided = None
         if found.decided_M[m] >= 0:
             decided = "better" if taken[found.decided_M[m]][m]["delta"] > 0 else "worse"
-        elif margin is not None and inner[0] is not None and inner[1] is not None and -margin < inner[0]:
-            decided = "equivalent" if inner[1] < margin else None
+        elif margin is not None and row["error"] and inner[0] is not None and inner[1] is not None:
+            decided = "equivalent" if -margin < inner[0] and inner[1] < margin else None
         out.append({
             "name": row["name"], "baseline": row["baseline"], "delta": row["delta"], "low": low, "high": high,
             "p": _p(row), "bound": bound, "decided": decided,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pippin.compare.axes import Arm
-from pippin.compare.cells import ArmRun, Cell, Plan
+from pippin.compare.cells import ArmRun, Cell, Plan, in_order
 from pippin.compare.study import Study
 from pippin.core import config
 from pippin.core.errors import InputError
@@ -52,10 +52,28 @@ def from_row(row: Mapping[str, Any], where: str = FILE) -> Plan:
         runs = [ArmRun(**{**run, "arm": Arm(**run["arm"])}) for run in rest.pop("runs")]
         measured = {name: {(of[0], of[1]): of[2] for of in rest.pop(name)} for name in _MEASURED}
         study = config.build(Study, rest.pop("study"), where, at="study")
-        return Plan(study, {c.key: c for c in cells}, tuple(runs), **measured, **rest)
-    except (TypeError, KeyError, IndexError, ValueError) as error:
+        made = Plan(study, {c.key: c for c in cells}, tuple(runs), **measured, **rest)
+        _check(made)
+        return made
+    except (TypeError, KeyError, IndexError, ValueError, AttributeError, RecursionError) as error:
         found = f"{type(error).__name__}: {error}"
         raise InputError("not a plan of this version", where=where, found=found) from None
+
+
+def _check(plan: Plan) -> None:
+    """Refuse a plan whose cells are not all there, or need each other.
+
+    Raises:
+        KeyError, ValueError: with a key.
+    """
+    named = [key for run in plan.runs for key in (*run.responses.values(), *run.verdicts.values(), run.kl, run.train)]
+    lost = [key for key in named if key and key not in plan.cells]
+    if lost:
+        raise ValueError(f"cell {lost[0]} is not there")
+    place = {key: n for n, key in enumerate(in_order(plan.cells))}
+    for key, cell in plan.cells.items():
+        if any(place[need] >= place[key] for need in cell.needs):
+            raise ValueError(f"cell {key} needs itself")
 
 
 def text(plan: Plan) -> bytes:

@@ -161,14 +161,15 @@ class _Planner:
             raise InputError("stages that need each other", where=f"{self.study.where}: stages", found=circle)
         self.open.append(name)
         of = [names.labels[axis] for axis in axes_behind(self.study, f"${name}") if axis in names.labels]
-        made = self._make("/".join([name, *sorted(of)]), stage_spec(self.study, name), names)[0]
+        labels = {k: v for k, v in self.study.match.items() if k == "labels"}  # the rest is for the arms' own training
+        made = self._make("/".join([name, *sorted(of)]), stage_spec(self.study, name), names, labels)[0]
         self.open.pop()
         return made
 
     def _policy(self, arm: Arm, names: _Names) -> tuple[str, Json]:
-        return self._make(arm.name, arm.spec, names)
+        return self._make(arm.name, arm.spec, names, self.study.match)
 
-    def _make(self, name: str, spec: Mapping[str, Any], names: _Names) -> tuple[str, Json]:
+    def _make(self, name: str, spec: Mapping[str, Any], names: _Names, match: Json) -> tuple[str, Json]:
         """(what it gives, how it is evaluated) of a stage or an arm."""
         spec = substitute({k: "$base" if k in BASED and v == "base" else v for k, v in spec.items()}, names)
         evaluation = {k: spec[k] for k in EVALUATION_KEYS if k in spec}
@@ -204,7 +205,7 @@ class _Planner:
             "dev": self.study.prompts.dev if develops else None,
             "judge": self.study.judge if develops else None,
             "settings": dict(sorted(settings.items())),
-            "match": dict(self.study.match),
+            "match": dict(match),
             "seed": names.seed,
         }
         return f"cell:{self.add('train', self._printed(made, 'model', 'data', 'prompts', 'dev'), label)}", evaluation

@@ -47,6 +47,7 @@ def run_cells(
 
     Raises:
         CellsFailed: at least one failed; the message names the first.
+        StoreError: the store cannot be read or written.
     """
     store = Store(store_path)
     finished = {key for key in cells if store.cell(key) is not None}
@@ -67,6 +68,8 @@ def run_cells(
     except BaseException:
         ready.stop()
         raise
+    if ready.broken is not None:
+        raise ready.broken
     if ready.failures:
         first, error = next(iter(ready.failures.items()))
         skipped = f"; {ready.left} cells that need it were not run" if ready.left else ""
@@ -85,6 +88,7 @@ class _Ready:
         self.waiting = [key for key in cells if key not in finished]
         self.running: set[str] = set()
         self.failures: dict[str, str] = {}
+        self.broken: Exception | None = None  # what ended all work: the store cannot be read, the disk is full
         self.stopped = False
         self.changed = threading.Condition()
         behind: dict[str, set[str]] = {key: set() for key in cells}
@@ -168,6 +172,9 @@ def _attend(ready: _Ready, store_path: Path | None, watch: Watch | None, report:
                 watch(cell, "failed" if error else "done", {"error": error} if error else {})
             if error and process.poll() is not None:
                 return
+    except Exception as error:  # noqa: BLE001 - a thread has nobody above it; the one that waits raises it
+        ready.broken = error
+        ready.stop()
     finally:
         process.stdin.close()
         process.kill()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,11 +36,11 @@ from pippin.compare.tables import (
 )
 from pippin.compare.wording import Results
 from pippin.core.run import replacing
-from pippin.core.types import digest
+from pippin.core.types import digest, plain
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _TEXT_LIMIT = 4000  # characters shown of one prompt or response
-_TEXT_ALL = 1_200_000  # characters of all examples together; with many arms each is shown shorter
+_TEXT_ALL = 600_000  # characters of all examples together; with many arms each is shown shorter
 _EXAMPLES_OPEN = 4  # examples shown before the rest folds away
 
 
@@ -50,7 +51,7 @@ def write_report(results: Results, folder: str | Path, *, blind: bool = False) -
     Args:
         blind: examples stand without arms and scores until they are revealed.
     """
-    folder = Path(folder)
+    folder, results = Path(folder), json.loads(json.dumps(results, default=plain))  # as results.json has them
     for name, content in (("report.md", markdown(results)), ("report.html", page(results, blind=blind))):
         with replacing(folder / name) as file:
             file.write(content.encode())

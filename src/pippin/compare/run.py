@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pippin import stats
-from pippin.compare import costs, extend, freeze, papers, staged, tuning
+from pippin.compare import axes, costs, design, extend, freeze, papers, staged, tuning
 from pippin.compare.cells import Cell, Plan
 from pippin.compare.plan import plan_trials
 from pippin.compare.pool import run_cells
@@ -54,7 +54,9 @@ def run_study(
             cpu[costs.ANALYSIS] = time.process_time() - before
         costs.learn(estimated, cpu, planned.cells, store)
         results["trials"] = tried
+        labels = {axis: list(values) for axis, values in axes.spread(stated).items()}
         told = {
+            "design": design.told(labels, stated.design, stated.baseline),
             "estimate": costs.compare(estimated, cpu, stated, planned, store),
             "frozen": freeze.frozen(replace(planned, study=stated), store),
         }
@@ -72,7 +74,9 @@ def _analysis(planned: Plan, store: Store, command: str, looked: Json | None) ->
     """The results, from the store where the same cells were analysed by the same code before."""
     folders = [Path(__file__).parent, Path(stats.__file__).parent]
     code = [file_digest(file) for folder in folders for file in sorted(folder.glob("*.py"))]
-    key = digest(["analysis", sorted(planned.cells), asdict(planned.study), looked, command, code])
+    people = Path(planned.study.people).expanduser()
+    labels = file_digest(people) if planned.study.people and people.is_file() else ""
+    key = digest(["analysis", sorted(planned.cells), asdict(planned.study), looked, command, labels, code])
     done = store.cell(key)
     if done is not None:
         return done["result"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
+from pippin.compare import looks
 from pippin.compare.spec import EVALUATION_KEYS, STAGE_KEYS
 from pippin.compare.study import INNER, Study
 from pippin.core import catalog
 from pippin.core import schema as schemas
+from pippin.core.run import Ledger
+from pippin.stats.sequential import Spending
 
 Json = dict[str, Any]
 REFERENCE: Json = {"type": "string", "pattern": r"\$"}  # a stage's output or an axis' value in a setting's place
@@ -53,6 +56,14 @@ def study_schema() -> Json:
     }
     keys["tuning"] |= {"anyOf": [{"const": "published"}, {"$ref": "#/$defs/tuning"}]}
     keys["external"] |= {"type": "array", "items": {"$ref": "#/$defs/external"}}
+    keys["extend"] |= {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/extend"}]}
+    keys["design"] |= {"anyOf": [{"enum": ["full", "one_factor"]}, {"$ref": "#/$defs/fraction"}]}
+    keys["looks"] |= {"$ref": "#/$defs/looks"}
+    keys["match"] |= {
+        "type": "object",
+        "properties": {name: {"type": "number", "description": told} for name, (_, told) in Ledger.columns().items()},
+        "additionalProperties": False,
+    }
     return {"$schema": schemas.DRAFT, "title": "A study of Pippin", **out, "$defs": _definitions()}
 
 
@@ -88,7 +99,45 @@ def _definitions() -> Json:
             },
             **closed,
         },
-        "external": {"type": "object", "required": ["path", "name"]},
+        "external": {
+            "type": "object",
+            "properties": {
+                "path": {"type": "string", "description": "a model folder, an adapter, a file of answers, a log"},
+                "name": {"type": "string", "description": "the arm's name"},
+            },
+            "required": ["path", "name"],
+        },
+        "extend": {
+            "type": "object",
+            "properties": {
+                "bundle": {"type": "string", "description": "a study's archive, made by pippin bundle"},
+                "arms": {"type": "array", "items": {"type": "string"}, "description": "which of its arms; all if none"},
+            },
+            "required": ["bundle"],
+            **closed,
+        },
+        "fraction": {
+            "type": "object",
+            "properties": {
+                "fraction": {"type": "integer", "minimum": 2, "description": "points that are run"},
+                "seed": {"type": "integer", "description": "which of the equally good fractions"},
+            },
+            "required": ["fraction"],
+            **closed,
+        },
+        "looks": {
+            "type": "object",
+            "properties": {
+                "over": {"enum": list(looks.OVER), "description": "what the looks go over"},
+                "at": {
+                    "type": "array",
+                    "items": {"type": "integer"},
+                    "description": "how many at each look, the last all",
+                },
+                "spending": {"enum": list(get_args(Spending)), "description": "how early the error rate is spent"},
+            },
+            **closed,
+        },
     }
     for name in catalog.names("methods"):
         out[f"method.{name}"] = {

@@ -263,22 +263,21 @@ def manifests(results: Results) -> Block | None:
     arms = sorted(held, key=lambda a: (order.index(a) if a in order else len(order), a))
     if not arms:
         return None
-    fields = sorted({field for arm in arms for field in held[arm]})
-    rows = []
-    for field in fields:
+    rows: list[tuple[int, tuple[Cell, ...]]] = []
+    for field in sorted({field for arm in arms for field in held[arm]}):
         values = {arm: held[arm][field] for arm in arms if field in held[arm]}
         groups = w.by_value(values)
         alike = len(groups) == 1 and len(values) == len(arms)
         said = groups[0][0] if alike else "; ".join(f"{value}: {w.few(names)}" for value, names in groups)
-        rows.append((alike, (Cell(field), Cell(said), Cell("all arms" if alike else _of(len(groups))))))
-    rows = [row for alike, row in sorted(rows, key=lambda pair: pair[0])]
-    told = ("What every arm was trained, answered and judged under. Fields that not all arms share come first.",)
+        kind = "all arms" if alike else "some arms" if len(groups) == 1 else f"{len(groups)} values"
+        rows.append((0 if len(groups) > 1 else 1 if alike else 2, (Cell(field), Cell(said), Cell(kind))))
+    cells = tuple(row for _, row in sorted(rows, key=lambda pair: pair[0]))
+    told = (
+        "What every arm was trained, answered and judged under. Fields with several values come first; those that only "
+        "some arms have, such as the settings of their method, come last.",
+    )
     columns = (("field", False), ("value: arms", False), ("", False))
-    return Block("manifest", "Manifest", told, columns, tuple(rows), f"{len(rows)} fields of {len(arms)} arms")
-
-
-def _of(values: int) -> str:
-    return "some arms" if values == 1 else f"{values} values"
+    return Block("manifest", "Manifest", told, columns, cells, f"{len(cells)} fields of {len(arms)} arms")
 
 
 def standing(results: Results) -> list[Block]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pippin.compare import diverged, inputs, looks, values
 from pippin.compare.cells import Cell, Plan
-from pippin.compare.inference import compared
+from pippin.compare.looks import Looks
 from pippin.compare.plan import plan
 from pippin.compare.study import Study
 from pippin.compare.values import METHOD, RUNS, Pooled
@@ -15,6 +15,7 @@ from pippin.core.errors import InputError
 from pippin.core.store import Store
 from pippin.core.types import Scope
 from pippin.stats.contrast import error_parts
+from pippin.stats.resampling import SEEDS_FOR_THE_METHOD
 
 Json = dict[str, Any]
 
@@ -40,36 +41,46 @@ def run(study: Study, store: Store, do: Callable[[Mapping[str, Cell]], None]) ->
                              expected=f"{there} at most")  # fmt: skip
     seen: list[list[Json]] = []
     judged: list[list[Json]] = []
-    for look in range(len(wanted.at)):
-        planned = plan(looks.study_at(study, wanted, look))
+    while True:
+        planned = plan(looks.study_at(study, wanted, len(seen)))
         do(planned.cells)
         live, _ = diverged.without(planned, store)
-        decoding = next(iter(live.runs[0].verdicts))
-        rows, scope = _rows(planned, values.pooled(live, values.read(live, store)), decoding)
-        seen.append(rows)
+        decoding, scope = next(iter(live.runs[0].verdicts)), _scope(planned, wanted)
+        seen.append(_rows(planned, values.pooled(live, values.read(live, store)), decoding, scope))
         judged.append(looks.judged(wanted, seen, study.margin))
-        if all(row["decided"] for row in judged[-1]):
-            break
-    return planned, looks.report(wanted, judged, scope, decoding)
+        if all(row["decided"] for row in judged[-1]) or len(seen) == len(wanted.at):
+            return planned, looks.report(wanted, judged, scope, decoding)
 
 
-def _rows(planned: Plan, pool: Pooled, decoding: str) -> tuple[list[Json], Scope]:
-    """Every arm against its baseline, also one that diverged, in the widest scope that all allow."""
-    there = {arm: base for arm, base, d in compared(planned, pool) if d == decoding}
-    pairs = {arm: (pool[arm, decoding], pool[base, decoding]) for arm, base in there.items()}
-    scope: Scope = METHOD if all(values.comparable(pair, METHOD) for pair in pairs.values()) else RUNS
+def _scope(planned: Plan, wanted: Looks) -> Scope:
+    """Looks over seeds are about the method; over prompts, where there are seeds enough for every arm, too."""
+    compared = [(arm, base) for arm, base in planned.baselines.items() if arm != base]
+    enough = len(planned.study.seeds) >= SEEDS_FOR_THE_METHOD and all(_repeated(planned, *pair) for pair in compared)
+    return METHOD if wanted.over == "seeds" or enough else RUNS
+
+
+def _rows(planned: Plan, pool: Pooled, decoding: str, scope: Scope) -> list[Json]:
+    """Every arm that a look can decide against its baseline, also one that diverged."""
     rows: list[Json] = []
     for arm, base in planned.baselines.items():
-        if arm == base:
+        if arm == base or (scope == METHOD and not _repeated(planned, arm, base)):
             continue
         row: Json = {"name": arm, "baseline": base, "delta": None, "error": None, "freedom": None}
-        sides = values.comparable(pairs[arm], scope) if arm in pairs else None
-        made = values.contrast(pairs[arm], (1.0, -1.0), scope) if sides is not None else None
+        pair = [pool[name, decoding] for name in (arm, base) if (name, decoding) in pool]
+        sides = values.comparable(pair, scope) if len(pair) == 2 else None
+        made = values.contrast(pair, (1.0, -1.0), scope) if sides is not None else None
         if sides is not None and made is not None:
             spread = error_parts(sides[0], (1.0, -1.0), sides[1])[0].spread
             row |= {"delta": made.value, "error": spread.error, "freedom": spread.freedom}
         rows.append(row)
     if not rows:
-        raise InputError("looks need an arm beside the baseline", where=f"{planned.study.where}: looks",
+        raise InputError("looks need an arm to decide beside the baseline", where=f"{planned.study.where}: looks",
                          found=planned.study.baseline)  # fmt: skip
-    return rows, scope
+    return rows
+
+
+def _repeated(planned: Plan, arm: str, base: str) -> bool:
+    """Whether other seeds say more of the two: one is trained, and none is a single checkpoint made elsewhere."""
+    runs = {name: [run for run in planned.runs if run.arm.name == name] for name in (arm, base)}
+    single = [len({run.policy for run in found}) == 1 and found[0].external is not None for found in runs.values()]
+    return any(run.train for found in runs.values() for run in found) and not any(single)

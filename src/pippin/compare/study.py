@@ -30,11 +30,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pippin.compare import axes, spec, tuning
+from pippin.compare import axes, design, looks, spec, tuning
 from pippin.compare.axes import Arm, arms
 from pippin.compare.spec import Json, judge_scores, kind_of, split_settings
 from pippin.core import config
 from pippin.core.errors import InputError, UnknownName
+from pippin.core.run import Ledger
 
 INNER = ("chosen", "text", "where")
 """Fields of a study that its file does not have."""
@@ -132,6 +133,9 @@ def check(study: Study, lines: Mapping[str, int] | None = None) -> None:
         raise InputError("a study needs an axis", where=where("axes"), mend="For example: axes: {method: [dpo, ppo]}")
     if len(set(study.seeds)) != len(study.seeds) or not study.seeds:
         raise InputError("seeds must be different, and at least one", where=where("seeds"), found=study.seeds)
+    axes.check_values(study, where("axes"))
+    design.check(study.design, {axis: list(values) for axis, values in axes.spread(study).items()}, where("design"))
+    looks.read(study, where("looks"))
     names = set(study.stages) | set(study.axes) | {"base"}
     for name in study.stages:
         if not isinstance(study.stages[name], Mapping):
@@ -150,6 +154,12 @@ def check(study: Study, lines: Mapping[str, int] | None = None) -> None:
     for name in study.beside:
         if name not in labels:
             raise UnknownName("arm", name, labels, where=where("beside"))
+    for column, amount in study.match.items():
+        if column not in Ledger.columns():
+            raise UnknownName("column of the ledger", str(column), Ledger.columns(), where=where(f"match.{column}"))
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not amount > 0:
+            raise InputError("not an amount to match", where=where(f"match.{column}"), found=amount,
+                             expected="a number above 0")  # fmt: skip
     tuning.check(study.tuning, where("tuning"))
     if study.margin is not None and not study.margin > 0:
         raise InputError("a margin is a difference above 0", where=where("margin"), found=study.margin)

@@ -11,6 +11,7 @@ import numpy as np
 
 from pippin import stats
 from pippin.compare.cells import ArmRun, Plan
+from pippin.compare.spec import judge_scores
 from pippin.core.store import Store
 from pippin.core.types import Estimate, Scope
 from pippin.stats.resampling import DEFAULT, SEEDS_FOR_THE_METHOD, Bootstrap
@@ -59,6 +60,11 @@ class Values:
 
 Said = Mapping[tuple[str, int, str], Values]  # by arm, seed, decoding
 Pooled = Mapping[tuple[str, str], Values]  # by arm, decoding
+
+
+def support(judge: str) -> tuple[float, float] | None:
+    """The range of what a judge gives, where it is known; of several judges in one name, of their kind."""
+    return (0.0, 1.0) if judge == "gold" or not judge_scores(judge.partition(", ")[0]) else None
 
 
 def read(plan: Plan, store: Store) -> Said:
@@ -148,10 +154,12 @@ def _values(run: ArmRun, decoding: str, plan: Plan, store: Store) -> Values:
 
 def joined(parts: Sequence[Values]) -> Values:
     """Several runs as one arm."""
-    arrays = (np.concatenate([getattr(v, f) for v in parts]) for f in ("values", "prompts", "seeds", "samples"))
+    values, prompts, seeds, samples = (
+        np.concatenate([getattr(v, f) for v in parts]) for f in ("values", "prompts", "seeds", "samples")
+    )
     return Values(
-        *arrays,
+        values, prompts, seeds, samples,
         frozenset().union(*(v.policies for v in parts)),
         frozenset().union(*(v.behind for v in parts)),
         any(v.trained for v in parts),
-    )
+    )  # fmt: skip

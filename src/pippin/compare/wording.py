@@ -115,6 +115,8 @@ def setting(value: Any) -> str:
     """A setting's value as one line: floats as short as they are exact, lists and mappings as written."""
     if value is None:
         return "not set"
+    if value == "":
+        return "empty"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):

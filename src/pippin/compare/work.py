@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pippin.align.run import align, scorer, with_template
+from pippin.align.run import COUNTED, align, scorer, with_template
 from pippin.compare import inputs, manifests
 from pippin.compare.cells import CELL, Cell
 from pippin.compare.imported import import_answers
@@ -84,9 +84,13 @@ def train(spec: Json, store: Store, folder: Path, report: Report | None) -> Json
     if labels is not None and any(g.judgements for g in data):
         data = _first_labels(data, int(labels))
     prompts = inputs.read_prompts(spec["prompts"], seed) if spec["prompts"] else []
+    settings = {"save_steps": 0, **spec["settings"], "seed": seed}  # a cell is whole or not there
+    budget = {column: amount for column, amount in spec["match"].items() if column in COUNTED}
+    if "steps" in budget and not 0 <= int(settings.get("max_steps", -1)) <= budget["steps"]:
+        settings["max_steps"] = int(budget["steps"])  # the schedule ends where training ends
     run = align(
         spec["method"],
-        {"save_steps": 0, **spec["settings"], "seed": seed},  # a cell is whole or not there
+        settings,
         model=spec["model"],
         template=spec["template"],
         data=data,
@@ -95,6 +99,7 @@ def train(spec: Json, store: Store, folder: Path, report: Report | None) -> Json
         development=inputs.read_prompts(spec["dev"], seed) if spec["dev"] else (),
         judge=spec["judge"],
         feedback=spec.get("feedback"),
+        budget=budget,
         out=folder,
         report=report,
     )
@@ -156,20 +161,15 @@ def judge(spec: Json, store: Store, folder: Path | None, report: Report | None) 
     """Scores of responses, or their credit against another set of responses to the same prompts in both orders."""
     rows = files.read_responses(Path(spec["responses"]) / "responses.jsonl")
     judging = resolve(spec["judge"])
-    noted = Path(spec["responses"]) / RESULT
-    missing = json.loads(noted.read_text()).get("missing", ()) if noted.is_file() else ()
+    papers = Path(spec["responses"]) / RESULT
+    missing = json.loads(papers.read_text()).get("missing", ()) if papers.is_file() else ()
     unanswered: dict[str, list[float | None]] = {prompt: [None] for prompt in missing}  # of answers made elsewhere
     if judge_scores(spec["judge"]):
         scores = [s.value for s in judging.score(rows)]
         noted = manifests.of_verdicts(judging, (), store)
         values = _by_prompt([p.id for p, _ in rows], scores) | unanswered
         return {"values": values, "judge": judging.info.name, "manifest": noted}
-    others: dict[str, list[Response]] = {}
-    for prompt, response in files.read_responses(Path(spec["against"]) / "responses.jsonl"):
-        others.setdefault(prompt.id, []).append(response)
-    pairs = [
-        Pair(p, r, others[p.id][k % len(others[p.id])]) for k, (p, r) in enumerate(_numbered(rows)) if p.id in others
-    ]
+    pairs = pairs_against(rows, files.read_responses(Path(spec["against"]) / "responses.jsonl"))
     choices = judging.compare(pairs, store=store)
     per = len(choices) // max(1, len(pairs))
     values: dict[str, list[float | None]] = {}
@@ -181,6 +181,15 @@ def judge(spec: Json, store: Store, folder: Path | None, report: Report | None) 
         values.setdefault(pair.prompt.id, []).extend(credits)
     noted = manifests.of_verdicts(judging, choices, store)
     return {"values": values | unanswered, "judge": judging.info.name, "manifest": noted}
+
+
+def pairs_against(rows: Sequence[tuple[Prompt, Response]], others: Iterable[tuple[Prompt, Response]]) -> list[Pair]:
+    """Every response with one of the others' to the same prompt, draw by draw; prompts that both answered."""
+    theirs: dict[str, list[Response]] = {}
+    for prompt, response in others:
+        theirs.setdefault(prompt.id, []).append(response)
+    known = [(p, r, theirs[p.id]) for p, r in _numbered(rows) if p.id in theirs]
+    return [Pair(p, r, many[r.sample % len(many)]) for p, r, many in known]
 
 
 def kl(spec: Json, store: Store, folder: Path | None, report: Report | None) -> Json:

@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
-
 from pippin.core.errors import InputError
 
 Json = dict[str, Any]
@@ -151,6 +149,8 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     lengths: Sequence[int] = struct.unpack("<HH", head[-4:])
     archive.fp.seek(sum(lengths), 1)
     packed = archive.fp.read(info.compress_size)
+    import pyarrow as pa  # only where a log is packed by it
+
     return pa.Codec("zstd").decompress(packed, info.file_size, asbytes=True) if info.file_size else b""
 
 

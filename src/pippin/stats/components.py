@@ -89,7 +89,9 @@ def variance_components(
         raise InputError("one prompt has no spread", where="prompts", found=1, expected="two or more")
     each_N = np.arange(len(y_N))
     response_N = each_N if samples is None else _crossed(P_N, S_N, K_N)
-    groups = dict(zip(FACTORS, (P_N, S_N, _crossed(P_N, S_N), response_N, each_N), strict=True))
+    groups: dict[str, NDArray[np.intp]] = dict(
+        zip(FACTORS, (P_N, S_N, _crossed(P_N, S_N), response_N, each_N), strict=True)
+    )
     factors = _told_apart(groups)
     whole_N = np.zeros(len(y_N), dtype=np.intp)
     levels = [whole_N, *(groups[f] for f in factors)]
@@ -263,12 +265,16 @@ def _between(y_N: Floats, level_N: NDArray[np.intp]) -> float:
 
 def _overlap(level_N: NDArray[np.intp], factor_N: NDArray[np.intp]) -> float:
     """How often a unit of variance of the factor comes into the sum of squares between the groups."""
-    pairs, count = np.unique(np.stack([level_N, factor_N]), axis=1, return_counts=True)
-    return float((count**2 / np.bincount(level_N)[pairs[0]]).sum())
+    width = int(factor_N.max()) + 1
+    pairs, count = np.unique(level_N * width + factor_N, return_counts=True)
+    return float((count**2 / np.bincount(level_N)[pairs // width]).sum())
 
 
 def _crossed(*codes_N: NDArray[np.intp]) -> NDArray[np.intp]:
-    return np.unique(np.stack(codes_N), axis=1, return_inverse=True)[1].reshape(-1)
+    whole_N = codes_N[0]
+    for code_N in codes_N[1:]:
+        whole_N = np.unique(whole_N * (int(code_N.max()) + 1) + code_N, return_inverse=True)[1]
+    return whole_N
 
 
 def _kept(ids: Ids | None, name: str, keep_N: NDArray[np.bool_]) -> NDArray[Any]:

@@ -22,7 +22,7 @@ from scipy import stats as distributions
 from pippin.core.errors import InputError
 from pippin.core.types import Estimate
 from pippin.stats.estimate import Ids
-from pippin.stats.intervals import MeanContrast, Support, estimate, flip, t_test
+from pippin.stats.intervals import ZERO, MeanContrast, Support, estimate, flip, t_test
 from pippin.stats.resampling import (
     DEFAULT,
     Bootstrap,
@@ -137,7 +137,14 @@ def contrast(
 
 
 def equivalence(
-    a: Arm, b: Arm, margin: float, *, together: bool = False, alpha: float = 0.05, unit: str = ""
+    a: Arm,
+    b: Arm,
+    margin: float,
+    *,
+    together: bool = False,
+    alpha: float = 0.05,
+    support: Support | None = None,
+    unit: str = "",
 ) -> Equivalence:
     """Is the difference smaller than ``margin``, one way or both: two one-sided t-tests on the error of its scope.
 
@@ -147,6 +154,9 @@ def equivalence(
         margin: a positive scalar in the unit of the values: what is too small to matter.
         together: as in :func:`contrast`.
         alpha: level of each test; the interval has 1 - 2 alpha.
+        support: range of the difference, such as (-1, 1). Where every prompt has the same difference a t-test has
+            nothing to go by: then p is the chance that a margin's worth of differing prompts was not drawn, or 1
+            where the range is not known.
         unit: goes into the Estimate.
 
     Raises:
@@ -160,7 +170,12 @@ def equivalence(
     how = Bootstrap(level=1 - 2 * alpha, interval="t")
     made = estimate(Resampled(sample, how), statistic, unit=unit)
     error = spread(sample, statistic)
-    below, above = (_one_sided(margin + way * made.value, error.error, error.freedom) for way in (1, -1))
+    if error.error <= ZERO * max(1.0, abs(made.value)):
+        low, high = (None, None) if support is None else support
+        below, above = (_unseen(margin + way * made.value, made.value, end, made.clusters)
+                        for way, end in ((1, low), (-1, high)))  # fmt: skip
+    else:
+        below, above = (_one_sided(margin + way * made.value, error.error, error.freedom) for way in (1, -1))
     return Equivalence(made, float(margin), below, above)
 
 
@@ -176,9 +191,15 @@ def error_parts(arms: Sequence[Arm], weights: Sequence[float], together: bool = 
 
 def _one_sided(distance: float, error: float, freedom: float) -> float:
     """p-value of "the true distance is at most 0" by Student's t."""
-    if error == 0:
-        return 0.0 if distance > 0 else 1.0
     return max(1e-16, float(distributions.t.sf(distance / error, freedom)))
+
+
+def _unseen(distance: float, value: float, end: float | None, prompts: int) -> float:
+    """The largest chance of drawing only prompts of one value where the true mean is ``distance`` nearer to ``end``."""
+    if end is None or distance <= 0:
+        return 1.0
+    share = distance / max(abs(value - end), ZERO)
+    return max(1e-16, (1 - share) ** prompts) if share < 1 else 1e-16
 
 
 def _sample(arms: Sequence[Arm], weights: Sequence[float], together: bool) -> tuple[Sample, MeanContrast]:

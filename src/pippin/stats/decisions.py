@@ -5,6 +5,10 @@ nested samples have independent increments in the amount of information, so that
 any group-sequential test; the intervals of all looks together hold the truth with the stated probability, and a
 decision read off them errs no oftener, whichever look it is read at.
 
+Measured (``tests/stats/test_decisions.py``, ``benchmarks/decision.py``): where there is no difference, the intervals of
+all looks hold the truth in 0.93 to 0.99 of runs; of the stated error of 0.05 Student's t on verdicts of a dozen labels
+makes 0.055.
+
 A wave draws each pair with a probability of its own, larger where the judge has been wrong on pairs of the same word;
 a label weighs one over the probability with which its pair was drawn in any wave up to now.
 

@@ -174,7 +174,8 @@ def _bound(paths: _Paths, time: float, share: float) -> float:
     """The bound that ``share`` of the paths cross at ``time``; ``FARTHEST`` where the share is too small for any."""
     if paths.beyond(time, FARTHEST) >= share:
         return FARTHEST
-    return float(optimize.brentq(lambda bound: paths.beyond(time, bound) - share, 0.0, FARTHEST, xtol=1e-12))
+    found = optimize.root_scalar(lambda bound: paths.beyond(time, bound) - share, bracket=(0.0, FARTHEST), xtol=1e-12)
+    return float(found.root)
 
 
 def _spent(time: float, alpha: float, spending: Spending) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pippin.app.commands.logs import Cluster, Metric
+from pippin.app.commands.logs import Cluster, Gate, Metric
 from pippin.app.commands.options import Json, Limit, Seed
 from pippin.core.errors import InputError
 
@@ -55,12 +55,7 @@ def bench(
     batch_size: Annotated[int, typer.Option("--batch-size", "--batch_size", min=1, help="Samples at once.")] = 16,
     metric: Metric = "",
     cluster: Cluster = "",
-    gate: Annotated[
-        str,
-        typer.Option(
-            help="Exit 4 unless it holds of each comparison, such as 'delta_low > -0.01'.", show_default=False
-        ),
-    ] = "",
+    gate: Gate = "",
     out: Annotated[
         Path | None, typer.Option(help="Also write each model's log here, as --log_samples does.", show_default=False)
     ] = None,
@@ -78,7 +73,7 @@ def bench(
 ) -> None:
     """Benchmark models by lm-evaluation-harness. What was asked once is kept; the same command resumes."""
     from pippin.app.bridges import harness
-    from pippin.app.commands.logs import check, show
+    from pippin.app.commands.logs import check, hold, show
     from pippin.app.console import Console, folder
     from pippin.compare.scored import compare_scored
     from pippin.compare.scored_logs import Choice, of_harness
@@ -95,6 +90,7 @@ def bench(
     asked = harness.Asked(limit, num_fewshot, chat, include_path, tokenizer, batch_size, device, dtype)
     library = harness.Harness(names, include_path)
     models = list(dict.fromkeys([model, *(compare or ())]))
+    check(gate, len(models))
     found = []
     with Store() as store, console.progress("benchmarks", len(models) * len(names)) as advance:
         for at, name in enumerate(models):
@@ -112,7 +108,7 @@ def bench(
     told = compare_scored(found, seed=seed)
     show(console, told)
     console.result({**told.to_row(), "out": str(target) if target else None})
-    check(told, gate)
+    hold(told, gate)
 
 
 def _write_tasks(console: Console, benchmark: str, data: Path | None, out: Path | None) -> None:

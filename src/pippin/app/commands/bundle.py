@@ -15,7 +15,7 @@ def bundle(
     out: Annotated[Path | None, typer.Option(help="The archive.", show_default="the folder's name and .zip")] = None,
     json: Json = "",
 ) -> None:
-    """Pack a study with its answers, verdicts and books, without weights and keys. `pippin report FILE.zip` opens it."""
+    """Pack a study with its answers, verdicts and books, but no weights or keys. `pippin report FILE.zip` opens it."""
     from pippin.app.console import Console, writable
     from pippin.compare import bundle as bundles
     from pippin.core.store import Store

@@ -124,7 +124,9 @@ def compare(
             _study(console, first, target, workers)
         return
     if not judge:
-        raise InputError("no judge is named", mend="Give --judge, such as rule/longer, rm/PATH or openai/gpt-4o-mini")
+        from pippin.compare.recorded import no_judge
+
+        raise no_judge(first, second)
     from pippin.app.deciding import settle
     from pippin.compare import gate as gates
     from pippin.compare.decide import Terms
@@ -252,6 +254,7 @@ def _study(console: Console, file: str, target: Path, workers: int) -> None:
     """Run what is missing, analyse, and write results.json and the report."""
     from pippin.compare import gate as gates
     from pippin.compare import report, wording
+    from pippin.compare.headline import headline
     from pippin.compare.run import run_study
     from pippin.compare.study import read_study
 
@@ -263,10 +266,10 @@ def _study(console: Console, file: str, target: Path, workers: int) -> None:
             study, target, command=f"pippin compare {file}", workers=workers,
             report=lambda what, done, total: advance(done, total, what=what),
         )  # fmt: skip
-    console.say(results["decision"])
+    console.say(headline(results))
     console.say(wording.confound_line(results))
     console.table(*report.summary_rows(results))
-    console.say(str((target / "report.html").absolute()))
+    console.say(f"{(target / 'report.html').absolute()}, with figures/ and tables/ beside it")
     failed = [arm for arm, figures in _arms(results) if not gates.holds(study.gate, figures)] if study.gate else []
     console.result({**results, "gate": study.gate or None, "gate_met": not failed if study.gate else None})
     if failed:

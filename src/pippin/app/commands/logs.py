@@ -21,6 +21,14 @@ Cluster = Annotated[
     ),
 ]
 
+Gate = Annotated[
+    str,
+    typer.Option(
+        help="Exit 4 unless it holds of each comparison but those on parts of groups: 'delta_low > -0.01'.",
+        show_default=False,
+    ),
+]
+
 
 def logs(
     paths: Annotated[
@@ -34,10 +42,7 @@ def logs(
         str, typer.Option(help="The model or path that the others are held against.", show_default="the first")
     ] = "",
     cluster: Cluster = "",
-    gate: Annotated[
-        str,
-        typer.Option(help="Exit 4 unless it holds of each comparison, such as 'delta_low > 0'.", show_default=False),
-    ] = "",
+    gate: Gate = "",
     seed: Seed = 0,
     json: Json = "",
 ) -> None:
@@ -47,39 +52,58 @@ def logs(
     from pippin.compare.scored_logs import Choice, read_scored
 
     console = Console(json)
+    check(gate, len(paths))
     found = read_scored(paths, Choice(metric, cluster))
     known = dict(zip(paths, found, strict=True))
     told = compare_scored(found, known[baseline].name if baseline in known else baseline, seed=seed)
     show(console, told)
     console.result(told.to_row())
-    check(told, gate)
+    hold(told, gate)
 
 
-def check(told: Recordings, gate: str) -> None:
-    """Nothing where there is no gate or it holds of every comparison.
+FIGURES = ("delta", "delta_low", "delta_high", "p", "p_holm", "n", "verdict")
+"""The names that a gate may use."""
+
+
+def check(gate: str, models: int) -> None:
+    """Nothing where there is no gate, or one that can be evaluated once ``models`` are compared; before any work.
 
     Raises:
-        GateNotMet: it does not hold of one.
-        InputError: there is no comparison, or the expression is none.
+        InputError, UnknownName: it is no expression, names another figure, or nothing will be compared.
     """
     if not gate:
         return
     from pippin.compare import gate as gates
-    from pippin.core.errors import GateNotMet, InputError
+    from pippin.core.errors import InputError
 
-    if not told.contrasts:
-        raise InputError("nothing is compared", where="--gate", mend="Give two logs")
+    gates.check(gate, FIGURES)
+    if models < 2:
+        raise InputError("a gate is of comparisons", where=f"--gate {gate}", found="one model", mend="Name a second")
+
+
+def hold(told: Recordings, gate: str) -> None:
+    """Nothing where there is no gate, or it holds of every comparison but those on parts of groups.
+
+    Raises:
+        GateNotMet: it does not hold of one.
+        InputError: a figure that it compares is not known.
+    """
+    if not gate:
+        return
+    from pippin.compare import gate as gates
+    from pippin.core.errors import GateNotMet
+
     for contrast in told.contrasts:
-        if not gates.holds(gate, figures(contrast)):
+        if not contrast.inner and not gates.holds(gate, figures(contrast)):
             raise GateNotMet(f"the gate {gate!r} does not hold of {contrast.name} on {contrast.part}")
 
 
 def figures(contrast: Contrast) -> dict[str, Any]:
-    """The names and values that a gate may use."""
+    """The values that a gate compares."""
     delta = contrast.delta
     ends = (delta.value, delta.low, delta.high, delta.p) if delta else (None,) * 4
-    told = dict(zip(("delta", "delta_low", "delta_high", "p"), ends, strict=True))
-    return {**told, "p_holm": contrast.p_holm, "n": delta.clusters if delta else 0, "verdict": contrast.verdict}
+    told = (*ends, contrast.p_holm, delta.clusters if delta else 0, contrast.verdict)
+    return dict(zip(FIGURES, told, strict=True))
 
 
 def show(console: Console, told: Recordings) -> None:
