@@ -69,11 +69,22 @@ def test_a_stage_as_baseline_is_made_for_every_value_that_it_depends_on(tmp_path
     assert set(held(one).values()) == {"sft"}
 
 
+def test_a_baseline_beside_the_axes_is_asked_and_judged_as_the_arms_are(tmp_path, store):
+    ways = {"cold": {"temperature": 0.2}, "hot": {"temperature": 1.0}}
+    study = {**SMALL, "axes": {"decoding": ways, "method": {"dpo": {"method": "dpo"}}}, "baseline": "base"}
+    study["settings"] = {"sft": BATCH, "dpo": SMALL["settings"]["dpo"]}
+    file = write(tmp_path, study)
+    assert held(read_study(file)) == {
+        "cold/dpo": "base/cold", "hot/dpo": "base/hot", "base/cold": "base/cold", "base/hot": "base/hot"
+    }  # fmt: skip
+    assert run_here(file, store)["confounds"] == []
+
+
 def test_what_reaches_an_arm_through_its_stages_is_declared(tmp_path, store):
     study = read(tmp_path, TWO, baseline="crowd", judge="rule/longer")
     arm = next(a for a in arms(study) if a.name == "truth/dpo")
     assert axes.axes_behind(study, arm.spec["data"]) == {"data"}
-    assert axes.declared(study, arm) >= {"data"} and "model" not in axes.declared(study, arm)
+    assert axes.axes_behind(study, arm.spec["model"]) == set()
     results = run_here(write(tmp_path, {**TWO, "baseline": "crowd", "judge": "rule/longer"}), store)
     assert results["confounds"] == []
     planted = {**TWO["settings"], "truth/kto": {"max_length": 40}}
@@ -90,7 +101,7 @@ def test_an_axis_of_base_models_changes_where_everything_starts(tmp_path):
     starts = {c.label: c.spec["model"] for c in planned.cells.values() if c.spec.get("method") == "sft"}
     assert starts == {"sft/a (seed 0)": "world/base", "sft/b (seed 0)": "world/sft"}
     arm = next(a for a in arms(study) if a.name == "b/dpo")
-    assert {"base", "model"} <= axes.declared(study, arm)
+    assert axes.axes_behind(study, arm.spec["model"]) == {"base"}
 
 
 def test_an_axis_of_judges_evaluates_the_same_answers_twice(tmp_path, store):
@@ -160,6 +171,7 @@ def test_a_design_runs_some_of_the_points_and_keeps_each_ones_partner(tmp_path):
         ({"baseline": "crowds"}, UnknownName, ["study.yaml:", "baseline"]),
         ({"design": {"fraction": 9}}, InputError, ["study.yaml:", "design.fraction"]),
         ({"looks": {"over": "seeds", "at": [1]}}, InputError, ["study.yaml:", "looks"]),
+        ({"settings": {**SMALL["settings"], "ipo_like": {"seed": 3}}}, InputError, ["study.yaml:", "seeds"]),
         ({"margin": -1}, InputError, ["study.yaml:", "margin"]),
         ({"where": "x"}, UnknownName, ["study.yaml:", "where"]),
         ({"external": [{"path": "x", "name": "sft"}]}, InputError, ["external", "one name"]),
@@ -178,3 +190,26 @@ def test_an_external_arm_says_whose_partner_it_is(tmp_path):
         read_study(write(tmp_path, {**TWO, "baseline": "crowd", "external": [entry]}))
     study = read(tmp_path, TWO, baseline="crowd", external=[{**entry, "data": "truth", "method": "kto"}])
     assert plan(study).baselines["theirs"] == "crowd/kto"
+
+
+def test_an_edited_judge_or_template_makes_the_cells_that_stand_on_it_anew(tmp_path):
+    judge = tmp_path / "judge.py"
+    template = tmp_path / "own.jinja"
+    template.write_text("{{ messages[-1].content }}")
+    judge.write_text("def score(prompts, completions, **kw):\n    return [0.0 for _ in prompts]\n")
+    dpo = {**SMALL["settings"]["dpo"], "template": str(template)}
+    unwatched = {k: v for k, v in SMALL["prompts"].items() if k != "dev"}
+    study = {
+        **SMALL,
+        "judge": f"python/{judge}:score",
+        "settings": {**SMALL["settings"], "dpo": dpo},
+        "prompts": unwatched,
+    }
+    before = plan(read_study(write(tmp_path, study)))
+    judge.write_text("def score(prompts, completions, **kw):\n    return [1.0 for _ in prompts]\n")
+    after = plan(read_study(write(tmp_path, study)))
+    changed = {after.cells[k].label for k in set(after.cells) - set(before.cells)}
+    assert "sft judged, greedy (seed 0)" in changed and "sft answers, greedy (seed 0)" not in changed
+    template.write_text("{{ messages[-1].content }} ")
+    again = plan(read_study(write(tmp_path, study)))
+    assert {again.cells[k].kind for k in set(again.cells) - set(after.cells)} >= {"train", "respond"}

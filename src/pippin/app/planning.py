@@ -23,7 +23,7 @@ def show(console: Console, file: str, *, workers: int, freeze: bool) -> None:
     Raises:
         InputError, UnknownName: the study cannot be run as it is.
     """
-    from pippin.compare import axes, costs, design, detect, extend, looks
+    from pippin.compare import axes, confounds, costs, design, detect, extend, looks, wording
     from pippin.compare import freeze as freezing
     from pippin.compare.plan import plan, plan_trials
     from pippin.compare.study import read_study
@@ -45,10 +45,12 @@ def show(console: Console, file: str, *, workers: int, freeze: bool) -> None:
         before = [tried, *(stage.cells for stage in stages[:-1])]
         estimate = costs.estimate(study, made, before, store, workers=workers, reused=reused)
         seen = detect.detectable(made, store)
+        found = confounds.ahead(made, store)
         stated = replace(made, study=study)
         row = freezing.freeze(stated, store) if freeze else None
         frozen = freezing.frozen(stated, store)
     console.say(made.study.question)
+    console.say(wording.confound_line({"confounds": found}))
     if trials:
         number = sum(t.baseline is not None for t in trials)
         told = f"{number} trials first, {len(tried)} cells of which {len(stored & set(tried))} are stored"
@@ -76,6 +78,7 @@ def show(console: Console, file: str, *, workers: int, freeze: bool) -> None:
             "cells": [{"key": k, "kind": c.kind, "label": c.label, "needs": list(c.needs), "stored": k in stored}
                       for k, c in made.cells.items()],
             "trials": [{"arm": t.arm, "settings": t.settings} for t in trials if t.baseline],
+            "confounds": found,
             "estimate": estimate,
             "detectable": seen,
             "frozen": frozen,

@@ -97,18 +97,6 @@ def external_baseline(study: Study, entry: Mapping[str, Any], made: Sequence[Arm
     return fitting.pop()
 
 
-def declared(study: Study, arm: Arm) -> set[str]:
-    """The keys of an arm that the axes make: what it declares, and what refers to an axis, through stages too."""
-    keys = {k for k in arm.declared if k != "method"}
-    keys |= {k for k, v in arm.spec.items() if axes_behind(study, v)}
-    based = any(v == "base" for v in (arm.spec.get("model"), arm.spec.get("use")))
-    if "base" in study.axes and (based or ("model" not in arm.spec and kind_of(arm.spec) == "train")):
-        keys |= {"base", "model"}
-    if "base" in study.axes and any("base" in axes_behind(study, arm.spec.get(key)) for key in ("model", "use")):
-        keys.add("base")
-    return keys
-
-
 def axes_behind(study: Study, value: Any, _open: tuple[str, ...] = ()) -> set[str]:
     """The axes that a value depends on, directly or through the stages that it names."""
     found: set[str] = set()
@@ -133,11 +121,7 @@ def _arm(study: Study, axes: Mapping[str, Mapping[str, Any]], labels: Mapping[st
     own: Json = {}
     for key in dict.fromkeys((named, label, name)):
         own |= study.settings.get(key, {})
-    used = _used(study)
-    set_: Json = {}
-    for axis, value in values.items():
-        if axis != "method" and axis not in used:
-            set_ |= dict(value) if isinstance(value, Mapping) and axis != "decoding" else {axis: value}
+    set_ = _keys_set(study, values)
     if "use" in said:  # takes a model as it is: what else is said of training is for stages
         own = {k: v for k, v in own.items() if k in EVALUATION_KEYS}
         set_ = {k: v for k, v in set_.items() if k in EVALUATION_KEYS}
@@ -148,6 +132,15 @@ def _arm(study: Study, axes: Mapping[str, Mapping[str, Any]], labels: Mapping[st
         own | study.chosen.get(name, {}),
         dict(labels),
     )
+
+
+def _keys_set(study: Study, values: Mapping[str, Any]) -> Json:
+    """The keys of an arm that axes set directly."""
+    out: Json = {}
+    for axis, value in values.items():
+        if axis != "method" and axis not in _used(study):
+            out |= dict(value) if isinstance(value, Mapping) and axis != "decoding" else {axis: value}
+    return out
 
 
 def _used(study: Study) -> set[str]:
@@ -164,12 +157,17 @@ def _standing(study: Study) -> list[Arm]:
     if name in labels or (name != "base" and name not in study.stages):
         return []
     behind = axes_behind(study, f"${name}") | ({"base"} & set(study.axes) if name == "base" else set())
+    behind |= {  # and those that say how it is asked and judged
+        axis for axis, values in spread(study).items()
+        if any(set(_keys_set(study, {axis: value})) & set(EVALUATION_KEYS) for value in values.values())
+    }  # fmt: skip
     axes = {axis: values for axis, values in spread(study).items() if axis in behind}
     out = []
     for point in itertools.product(*axes.values()):
         told = dict(zip(axes, point, strict=True))
         values = {axis: axes[axis][label] for axis, label in told.items()}
-        out.append(Arm("/".join([name, *point]), values, {"use": f"${name}"}, {}, told))
+        asked = {k: v for k, v in _keys_set(study, values).items() if k in EVALUATION_KEYS}
+        out.append(Arm("/".join([name, *point]), values, {"use": f"${name}", **asked}, {}, told))
     return out
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from pippin import __version__
-from pippin.compare import extend, imported, inputs, looks, outside, tuning
+from pippin.compare import extend, imported, inputs, looks, outside, stakes, tuning
 from pippin.compare.axes import Arm, arms, axes_behind, baselines, external_baseline
 from pippin.compare.cells import ArmRun, Cell, Plan, Trial
 from pippin.compare.spec import EVALUATION_KEYS, Json, judge_scores, kind_of, split_settings, substitute
@@ -150,7 +150,7 @@ class _Planner:
         out += [answered(arm, {}) for arm in self.arms if held.get(arm.name) == arm.name]
         for arm in self.arms:
             method = arm.spec.get("method")
-            if held.get(arm.name) != arm.name and method and catalog.load("methods", method).terms:
+            if method and catalog.load("methods", method).terms:
                 out += [answered(arm, point) for point in tuning.points(self.study.tuning)]
         return self.cells, tuple(out)
 
@@ -188,7 +188,7 @@ class _Planner:
                 "max_tokens": int(spec.get("max_tokens", self.study.evaluation.max_tokens)),
                 "seed": names.seed,
             }
-            return f"cell:{self.add('feedback', self._printed(made, 'policy', 'prompts'), label)}", evaluation
+            return f"cell:{self.add('feedback', self._printed(made, 'policy', 'prompts', 'judge'), label)}", evaluation
         inputs_of, settings = split_settings(spec)
         method = catalog.load("methods", spec["method"])
         # Runs look at themselves on development prompts where the judge gives numbers and asks no model.
@@ -208,12 +208,13 @@ class _Planner:
             "match": dict(match),
             "seed": names.seed,
         }
-        return f"cell:{self.add('train', self._printed(made, 'model', 'data', 'prompts', 'dev'), label)}", evaluation
+        named = ("model", "data", "prompts", "dev", "template", "reward", "judge")
+        return f"cell:{self.add('train', self._printed(made, *named), label)}", evaluation
 
     def _printed(self, spec: Json, *paths: str) -> Json:
         """The specification with the fingerprints of what it names."""
         told = {p: spec[p] for p in paths if spec.get(p) and "cell:" not in spec[p]}
-        known = {"policy": imported.fingerprint}  # an adapter stands on its base
+        known = {"policy": imported.fingerprint, **dict.fromkeys(("judge", "reward", "against"), stakes.content)}
         printed = {p: known.get(p, inputs.fingerprint)(name) for p, name in told.items()}
         return {**spec, "fingerprints": printed}
 
@@ -248,7 +249,8 @@ class _Planner:
                 if other is None:
                     continue
                 judged["against"] = f"cell:{other}"
-            verdicts[decoding] = self.add("judge", judged, f"{arm.name} judged, {decoding} (seed {seed})")
+            label = f"{arm.name} judged, {decoding} (seed {seed})"
+            verdicts[decoding] = self.add("judge", self._printed(judged, "judge"), label)
         kl = None
         sampled = next((d for d in responses if d != "greedy"), None)
         if self.study.reference and sampled and greedy and external is None:
@@ -267,7 +269,7 @@ class _Planner:
         earlier = looks.earlier(spec["prompts"], self.study.looks)
         if earlier is not None:
             spec = {**spec, "before": f"cell:{self._answered({**spec, 'prompts': earlier}, label)}"}
-        return self.add("respond", self._printed(spec, "policy", "prompts"), label)
+        return self.add("respond", self._printed(spec, "policy", "prompts", "template"), label)
 
     def _ways(self, arm: Arm, own: Json, greedy: bool) -> dict[str, Json]:
         """How an arm answers: name -> temperature, n, and what else it declares. One way where arms declare their own,
@@ -290,4 +292,5 @@ class _Planner:
     def _measure(self, kind: str, name: str, spec: Json, seed: int) -> str:
         made = {"prompts": self.study.prompts.test, "against": self.study.judge, "limit": 300, **spec, "seed": seed}
         made["max_tokens"] = self.study.evaluation.max_tokens
-        return self.add(kind, self._printed(made, "policy", "prompts"), f"{name} (seed {seed})")
+        named = ("policy", "prompts", "judge", "reward", "against")
+        return self.add(kind, self._printed(made, *named), f"{name} (seed {seed})")

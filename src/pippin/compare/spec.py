@@ -107,6 +107,8 @@ def check(name: str, spec: Any, names: Iterable[str], where: str, *, arm: bool =
     from pippin.align.settings import Settings
 
     _, own = split_settings(spec)
+    if "seed" in own:
+        raise InputError("a seed is no setting of an arm", where=where, found=own["seed"], mend="Give the study seeds")
     settled = {k: v for k, v in own.items() if not references(v)}
     Settings.of(spec["method"], catalog.load("methods", spec["method"]), settled, where=where)
 

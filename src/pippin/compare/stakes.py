@@ -53,6 +53,14 @@ def fingerprint(judge: str) -> str:
     return digest([sorted(found), said])
 
 
+def content(judge: str) -> str:
+    """:func:`fingerprint` of a judge whose files lie on this machine; else its name, which is all that is known."""
+    local = judge.endswith((".yaml", ".yml")) or any(
+        model.startswith((*WEIGHED, "python/")) or is_path(model) for model in _models(judge)
+    )
+    return fingerprint(judge) if local else judge
+
+
 def kin(judge: str, candidates: list[str], place: Callable[[str], str] = str) -> list[str]:
     """The language models in a judge that are one of ``candidates`` or of the family of one; reward models aside."""
     asked = [model for model in _models(judge) if _asks(model)]
