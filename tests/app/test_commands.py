@@ -96,6 +96,16 @@ def test_judge_of_two_files_in_both_orders(pippin, files, tmp_path):
     assert [len(row["judgements"]) for row in rows_of(tmp_path / "g.jsonl")] == [2, 2]
 
 
+def test_judge_of_one_order_gives_one_label_a_pair(pippin, files, tmp_path):
+    files("r.jsonl", [{"prompt": p, "completion": text} for p in ("p", "q") for text in ("a", "bb", "ccc")])
+    told = pippin("judge", "rule/longer", "r.jsonl", "--pairs", "--orders", "one", "--out", "j.jsonl", "--groups",
+                  "g.jsonl", "--json", "-")  # fmt: skip
+    assert told.code == 0 and told.json["pairs"] == 6 and told.json["same_in_both_orders"] is None
+    assert [row["outcome"] for row in rows_of(tmp_path / "j.jsonl")] == ["second"] * 6
+    assert [len(row["judgements"]) for row in rows_of(tmp_path / "g.jsonl")] == [3, 3]
+    assert pippin("judge", "rule/longer", "r.jsonl", "--orders", "three", "--out", "k.jsonl").code == 2
+
+
 def test_judge_of_pairs_counts_what_is_missing(pippin, files, tmp_path):
     files("s2.py", "def judge(request):\n    return '(a)' if 'q1\\n' in request.messages[-1].content else 'hm'\n")
     files("pairs.jsonl", LABELLED[:3])

@@ -182,3 +182,16 @@ def test_planned_effects_of_these_runs_are_the_t_test_s(tmp_path, store):
     sd = float((per_prompt[0] - per_prompt[1]).std(ddof=1))
     assert found["effect"] == pytest.approx(stats.minimum_detectable_effect(sd, 16))
     assert f"{stats.sample_size(found['effect'] / 2, sd):,} prompts" in found["sentence"]
+
+
+def test_at_many_prompts_students_interval_is_that_of_resampling() -> None:
+    rng = np.random.default_rng(5)
+    n = values.MANY
+    ids, zeros = np.array([f"{k:016x}" for k in range(n)]), np.zeros(n, dtype=np.int64)
+    one, two = (values.Values((rng.random(n) < share).astype(float), ids, zeros, zeros) for share in (0.31, 0.30))
+    fast = values.contrast((one, two), (1.0, -1.0), values.RUNS)
+    slow = values.contrast((one, two), (1.0, -1.0), values.RUNS, stats.Bootstrap(resamples=4000))
+    assert fast is not None and slow is not None and "t" in fast.method and fast.method != slow.method
+    width = slow.high - slow.low
+    assert abs(fast.low - slow.low) < 0.03 * width and abs(fast.high - slow.high) < 0.03 * width
+    assert fast.p == pytest.approx(slow.p, abs=0.02)

@@ -255,3 +255,18 @@ def test_what_arms_cannot_be_matched_on_is_one_clear_line(tmp_path, match, words
     with pytest.raises(InputError) as caught:
         read_study(write(tmp_path, {**SMALL, "match": match}))
     assert all(w in str(caught.value) for w in ["study.yaml:", *words])
+
+
+def test_both_orders_of_a_pair_are_one_label(store, tmp_path):
+    both = {**SMALL["stages"]["feedback"], "orders": "both"}
+    file = write(tmp_path, varied(stages={"feedback": both}, match={"labels": 10}))
+    assert run_here(file, store)["confounds"] == []
+    own = [
+        store.cell(r.train)["result"]["ledger"]["labels"] for r in plan(read_study(file)).runs if r.arm.name == "dpo"
+    ]
+    assert own == [10]
+
+
+def test_the_base_model_may_be_what_kl_is_measured_from(tmp_path):
+    cells = planned(tmp_path, reference="base").cells.values()
+    assert {c.spec["reference"] for c in cells if c.kind == "kl"} == {"world/base"}

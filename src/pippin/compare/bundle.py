@@ -130,8 +130,10 @@ def read_results(folder: Path) -> Json:
     try:
         found = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
-        raise InputError("no results of a report", where=str(file), found=str(error),
-                         expected="a folder that `pippin compare STUDY.yaml` wrote, or a bundle") from None  # fmt: skip
+        raise InputError(
+            "no results of a report", where=str(file), found=getattr(error, "strerror", None) or str(error),
+            expected="a folder that `pippin compare STUDY.yaml` wrote, or a bundle",
+        ) from None  # fmt: skip
     if not isinstance(found, dict) or "arms" not in found:
         raise InputError("no results of a report", where=str(file), expected="the results of a study")
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from pippin.compare import inputs
 from pippin.compare.sides import Side, read_file
 from pippin.core.errors import InputError
 from pippin.core.types import Choice, Group
-from pippin.judge.ask import Pair
+from pippin.judge.ask import ORDERS, Pair
 
 if TYPE_CHECKING:
     from pippin.core.store import Store
@@ -72,14 +72,19 @@ def within(groups: Iterable[Group]) -> list[Pair]:
 
 
 def judged(
-    judge: Judging, made: Sequence[Pair], store: Store | None = None, report: Report | None = None
+    judge: Judging,
+    made: Sequence[Pair],
+    store: Store | None = None,
+    report: Report | None = None,
+    orders: Literal["both", "one"] = "both",
 ) -> list[Choice]:
-    """Both orders of every pair, some pairs at a time."""
+    """Both orders of every pair, or the one that it is given in, some pairs at a time."""
     choices: list[Choice] = []
+    asked = ORDERS if orders == "both" else ORDERS[:1]
     for start in range(0, len(made), _BATCH):
-        choices += judge.compare(made[start : start + _BATCH], store=store)
+        choices += judge.compare(made[start : start + _BATCH], orders=asked, store=store)
         if report is not None:
-            report("judging", len(choices) // 2, len(made))
+            report("judging", len(choices) // len(asked), len(made))
     return choices
 
 

@@ -98,4 +98,9 @@ def read(folder: Path) -> Plan:
         return from_row(json.loads(file.read_bytes()), str(file))
     except (OSError, ValueError) as error:
         mend = "Run `pippin compare` on the study again; what is stored is not run again"
-        raise InputError("no plan beside the report", where=str(file), found=str(error), mend=mend) from None
+        raise InputError(
+            "no plan beside the report",
+            where=str(file),
+            found=getattr(error, "strerror", None) or str(error),
+            mend=mend,
+        ) from None

@@ -254,7 +254,8 @@ class _Planner:
         kl = None
         sampled = next((d for d in responses if d != "greedy"), None)
         if self.study.reference and sampled and greedy and external is None:
-            reference = substitute(self.study.reference, _Names(self, arm, seed))
+            named = "$base" if self.study.reference == "base" else self.study.reference
+            reference = substitute(named, _Names(self, arm, seed))
             spec = {
                 "policy": policy,
                 "reference": reference,

@@ -20,6 +20,7 @@ Json = dict[str, Any]
 RUNS: Scope = "these runs"
 METHOD: Scope = "the method"
 SCOPES: tuple[Scope, ...] = (RUNS, METHOD)
+MANY = 5000  # prompts
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,20 @@ def pooled(plan: Plan, said: Said) -> Pooled:
 
 
 def contrast(
-    sides: Sequence[Values], weights: Sequence[float], scope: Scope, bootstrap: Bootstrap = DEFAULT
+    sides: Sequence[Values], weights: Sequence[float], scope: Scope, bootstrap: Bootstrap | None = None
 ) -> Estimate | None:
     """A weighted sum of arms' means in one scope; None where there is nothing to pair or too few runs for the scope.
 
-    Seeds are drawn together where arms stand on the same runs (a stage that they share), else each arm's apart.
+    Seeds are drawn together where arms stand on the same runs (a stage that they share), else each arm's apart. From
+    :data:`MANY` prompts on, the interval and p are Student's unless ``bootstrap`` says otherwise.
     """
     found = comparable(sides, scope)
     if found is None:
         return None
     arms, together = found
+    if bootstrap is None:  # at so many prompts both say the same, and resampling fifty arms' pairs takes hours
+        many = min(len(np.unique(side.prompts)) for side in sides) >= MANY
+        bootstrap = Bootstrap(interval="t") if many else DEFAULT
     return stats.contrast(arms, weights, together=together, bootstrap=bootstrap)
 
 

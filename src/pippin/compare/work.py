@@ -20,8 +20,9 @@ from pippin.compare.spec import judge_scores
 from pippin.core.errors import Diverged, InputError
 from pippin.core.run import Ledger, write_json
 from pippin.core.store import Store
-from pippin.core.types import Group, Prompt, Response, Sampling
+from pippin.core.types import Choice, Group, Prompt, Response, Sampling
 from pippin.data import files
+from pippin.feedback.collapse import collapse
 from pippin.judge.ask import ORDERS, Pair
 from pippin.judge.resolve import resolve
 from pippin.lm.forward import pad, token_kl
@@ -294,13 +295,22 @@ def _groups(data: str, seed: int) -> list[Group]:
 
 
 def _first_labels(data: list[Group], labels: int) -> list[Group]:
-    """The first groups whose judgements add up to ``labels``; the last one is cut."""
+    """The first groups whose labels add up to ``labels``; the last one is cut. Both orders of a pair are one label, as
+    training counts them."""
     out: list[Group] = []
     for group in data:
         if labels <= 0:
             break
-        out.append(Group(group.prompt, group.responses, group.judgements[:labels]))
-        labels -= len(group.judgements)
+        about: dict[Any, list[Any]] = {}
+        for judgement in group.judgements:
+            pair = frozenset((judgement.first, judgement.second)) if isinstance(judgement, Choice) else judgement
+            about.setdefault(pair, []).append(judgement)
+        kept: list[Any] = []
+        for said in about.values():
+            if labels > 0:
+                kept += said
+                labels -= len(collapse(said, group.responses).preferences) if isinstance(said[0], Choice) else 1
+        out.append(Group(group.prompt, group.responses, tuple(kept)))
     return out
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -38,6 +38,9 @@ def judge(
             show_default="by the file",
         ),
     ] = None,
+    orders: Annotated[
+        Literal["both", "one"], typer.Option(help="of a pair: both to evaluate, one for labels to train on.")
+    ] = "both",
     strategy: Strategy = "",
     parser: Parser = "",
     max_cost: MaxCost = None,
@@ -74,7 +77,7 @@ def judge(
         return
     with Store() as store, console.progress("judging", len(pairs) or None) as advance:
         if pairs:
-            choices = judged(judging, pairs, store, lambda what, done, total: advance(done, total))
+            choices = judged(judging, pairs, store, lambda what, done, total: advance(done, total), orders)
             said: list[Judgement] = list(choices)
             summary = _of_choices(console, judging, pairs, choices)
         else:
@@ -111,11 +114,14 @@ def _of_choices(console: Any, judging: Judging, pairs: Sequence[Pair], choices: 
     value = {Outcome.FIRST: 1.0, Outcome.SECOND: -1.0}
     shown_C = np.array([np.nan if c.outcome.missing else value.get(c.outcome, 0.0) for c in choices])
     ids_P = [pair.prompt.id for pair in pairs]
-    original_P, swapped_P = shown_C[0::2], -shown_C[1::2]
-    same_P = np.where(np.isnan(original_P + swapped_P), np.nan, original_P == swapped_P)
-    same = stats.mean(same_P, ids_P, support=(0, 1), unit="share of pairs") if not np.isnan(same_P).all() else None
+    each = len(choices) // len(pairs)
+    same = None
+    if each == 2:
+        original_P, swapped_P = shown_C[0::2], -shown_C[1::2]
+        same_P = np.where(np.isnan(original_P + swapped_P), np.nan, original_P == swapped_P)
+        same = stats.mean(same_P, ids_P, support=(0, 1), unit="share of pairs") if not np.isnan(same_P).all() else None
     decided = bool((np.abs(shown_C) == 1).any())
-    first = stats.position_bias(shown_C, np.repeat(ids_P, 2)) if decided else None
+    first = stats.position_bias(shown_C, np.repeat(ids_P, each)) if decided else None
     counts = Counter(str(c.outcome) for c in choices)
     missing = sum(c.outcome.missing for c in choices)
     console.table(("outcome", "judgements"), sorted(counts.items()), title=f"{judging.info.name} on {len(pairs)} pairs")

@@ -28,6 +28,7 @@ def report(
     from pippin.app.console import Console, folder
     from pippin.compare import bundle as bundles
     from pippin.compare import wording
+    from pippin.compare.headline import headline
     from pippin.compare.report import write_report
 
     console = Console(json)
@@ -35,7 +36,7 @@ def report(
     target = folder(out or (run.with_suffix("") if packed else run), "--out")
     results = _unpacked(console, run, target) if packed else bundles.read_results(run)
     page = write_report(results, target, blind=blind)
-    console.say(str(results.get("decision", "")))
+    console.say(headline(results))
     console.say(wording.confound_line(results))
     console.say(str(page.absolute()))
     console.result(results)
