@@ -1,5 +1,6 @@
 """A small study in the world that the tests of this folder vary."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import yaml
@@ -35,8 +36,8 @@ SMALL = {
 
 
 def varied(**changes):
-    """SMALL with some top-level keys replaced; a mapping is merged into the one that stands there."""
-    out = dict(SMALL)
+    """A copy of SMALL with some top-level keys replaced; a mapping is merged into the one that stands there."""
+    out = deepcopy(SMALL)
     for key, value in changes.items():
         old = out.get(key)
         out[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
